@@ -1,0 +1,174 @@
+"""What imaging gives to the rooms above: `LabelMap`, `Volume` and `Surface`, all in patient RAS mm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.kernels.bvh import Bvh, build_bvh
+from injectplan.kernels.cast import Floats, Ints, cast
+
+
+def _frozen_affine(affine: npt.ArrayLike) -> Floats:
+    result = np.array(affine, dtype=np.float64).reshape(4, 4)
+    if not np.isfinite(result).all() or abs(np.linalg.det(result[:3, :3])) < 1e-9:
+        raise ValueError("an affine must be finite and invertible")
+    result.setflags(write=False)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """What label maps and volumes share: voxel (i, j, k)'s centre lies at affine @ (i, j, k, 1)."""
+
+    affine: Floats
+
+    @cached_property
+    def spacing_mm(self) -> Floats:
+        """Voxel edge lengths along i, j, k, (3,)."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @cached_property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    def to_patient(self, ijk: npt.ArrayLike) -> Floats:
+        """Map voxel indices (..., 3) to RAS mm."""
+        return np.asarray(ijk, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def to_voxel(self, points_mm: npt.ArrayLike) -> Floats:
+        """Map RAS mm (..., 3) to continuous voxel indices."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray(points_mm, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap(_Grid):
+    """A segmentation: labels (i, j, k) uint16 with full affine, and the structure name of each label value.
+
+    names : label value → structure name (the project's vocabulary); values without a name stay unnamed.
+    overlaps : structure name → mask (i, j, k) bool, for segments that overlap others in the file.
+    """
+
+    labels: npt.NDArray[np.uint16]
+    names: Mapping[int, str] = field(default_factory=dict)
+    overlaps: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        labels = cast(self.labels, np.uint16, (None, None, None), "labels")
+        object.__setattr__(self, "affine", _frozen_affine(self.affine))
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "names", MappingProxyType(dict(self.names)))
+        object.__setattr__(self, "overlaps", MappingProxyType(dict(self.overlaps)))
+
+    def mask(self, structure: str) -> npt.NDArray[np.bool_]:
+        """Return where this structure lies, (i, j, k) bool; all False when it does not occur."""
+        if structure in self.overlaps:
+            return self.overlaps[structure]
+        values = [value for value, name in self.names.items() if name == structure]
+        return np.isin(self.labels, values)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume(_Grid):
+    """An image: values (i, j, k) or (i, j, k, component) float32, with full affine."""
+
+    values: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float32)
+        if values.ndim not in (3, 4):
+            raise ValueError(f"an image has 3 or 4 axes, not {values.ndim}")
+        values.setflags(write=False)
+        object.__setattr__(self, "affine", _frozen_affine(self.affine))
+        object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A triangle surface in RAS mm: vertices (n, 3), triangles (m, 3), counter-clockwise from outside."""
+
+    vertices_mm: Floats
+    triangles: Ints
+
+    def __post_init__(self) -> None:
+        vertices = cast(self.vertices_mm, np.float64, (None, 3), "vertices_mm")
+        triangles = cast(self.triangles, np.int32, (None, 3), "triangles")
+        if not np.isfinite(vertices).all():
+            raise ValueError("a surface's vertices must be finite")
+        if triangles.size and (triangles.min() < 0 or triangles.max() >= len(vertices)):
+            raise ValueError("a triangle names a vertex that does not exist")
+        object.__setattr__(self, "vertices_mm", vertices)
+        object.__setattr__(self, "triangles", triangles)
+
+    @cached_property
+    def bvh(self) -> Bvh:
+        """The triangle tree over this surface, built on first use."""
+        return build_bvh(self.vertices_mm, self.triangles)
+
+    @cached_property
+    def _crosses(self) -> Floats:
+        a, b, c = (self.vertices_mm[self.triangles[:, i]] for i in range(3))
+        return np.asarray(np.cross(b - a, c - a))
+
+    @cached_property
+    def triangle_areas_mm2(self) -> Floats:
+        """Area of each triangle, (m,)."""
+        return np.asarray(0.5 * np.linalg.norm(self._crosses, axis=1))
+
+    @cached_property
+    def area_mm2(self) -> float:
+        """Total area."""
+        return float(self.triangle_areas_mm2.sum())
+
+    @cached_property
+    def vertex_areas_mm2(self) -> Floats:
+        """A third of the area of the triangles around each vertex, (n,)."""
+        result = np.zeros(len(self.vertices_mm))
+        for corner in range(3):
+            np.add.at(result, self.triangles[:, corner], self.triangle_areas_mm2 / 3.0)
+        return result
+
+    @cached_property
+    def vertex_normals(self) -> Floats:
+        """Area-weighted outward unit normals, (n, 3); zero where a vertex belongs to no triangle."""
+        result = np.zeros_like(self.vertices_mm)
+        for corner in range(3):
+            np.add.at(result, self.triangles[:, corner], self._crosses)
+        length = np.linalg.norm(result, axis=1, keepdims=True)
+        return np.asarray(np.divide(result, length, out=np.zeros_like(result), where=length > 0))
+
+    @cached_property
+    def volume_ml(self) -> float:
+        """Enclosed volume by the divergence theorem; meaningful for a closed surface only."""
+        if not len(self.triangles):
+            return 0.0
+        origin = self.vertices_mm.mean(axis=0)
+        corner = self.vertices_mm[self.triangles[:, 0]] - origin
+        return float(np.einsum("ij,ij->", corner, self._crosses) / 6.0 / 1000.0)
+
+    @cached_property
+    def _edge_counts(self) -> npt.NDArray[np.int64]:
+        edges = np.sort(self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+        return np.unique(edges, axis=0, return_counts=True)[1]
+
+    @cached_property
+    def closed(self) -> bool:
+        """Whether every edge belongs to an even number of triangles, at least two."""
+        return bool(len(self.triangles)) and bool((self._edge_counts % 2 == 0).all())
+
+    @cached_property
+    def manifold(self) -> bool:
+        """Whether every edge belongs to exactly two triangles, or one at a border."""
+        return bool(len(self.triangles)) and bool((self._edge_counts <= 2).all())
+
+    @cached_property
+    def bounds_mm(self) -> Floats:
+        """Lowest and highest corner, (2, 3)."""
+        return np.stack([self.vertices_mm.min(axis=0), self.vertices_mm.max(axis=0)])

@@ -1,0 +1,89 @@
+"""How kernels are compiled, said once.
+
+- Flags: all of fast-math except `nnan` and `ninf`. NaN means "no hit" here, and full fast-math lets the
+  compiler drop NaN tests.
+- One lock around parallel kernels: without libgomp numba falls back to its workqueue layer, which aborts the
+  process when two Python threads call at once.
+- The cache's folder is keyed by a hash of all kernels' sources, numba's version and the compile policy,
+  because numba does not notice a change of an inner kernel in another file.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+FLAGS = {"nsz", "arcp", "contract", "afn", "reassoc"}
+PARALLEL_LOCK = threading.RLock()
+
+
+def _sources_hash() -> str:
+    import importlib.metadata
+
+    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """Return a writable folder for compiled kernels, keyed by their sources."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "injectplan" / f"kernels-{_sources_hash()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(folder)
+    except OSError:
+        folder = Path(tempfile.gettempdir()) / f"injectplan-{os.getuid()}" / f"kernels-{_sources_hash()}"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return str(folder)
+
+
+CACHE_FOLDER = os.environ.setdefault("NUMBA_CACHE_DIR", _cache_folder())
+
+import numba  # noqa: E402 - the cache's folder must be set before numba is read
+
+_POLICY: dict[str, Any] = {"fastmath": FLAGS, "error_model": "numpy", "nogil": True, "cache": True}
+
+
+def kernel(function: _F) -> _F:
+    """Compile a kernel that runs on one thread and may be called from other kernels."""
+    return numba.njit(**_POLICY)(function)
+
+
+def inline_kernel(function: _F) -> _F:
+    """Compile a small kernel that the compiler is asked to inline into its callers."""
+    return numba.njit(**_POLICY, inline="always")(function)
+
+
+def parallel_kernel(function: _F) -> _F:
+    """Compile a kernel whose `prange` loops use all threads; callable from Python only, one at a time."""
+    compiled = numba.njit(**_POLICY, parallel=True)(function)
+
+    @functools.wraps(function)
+    def locked(*arguments: Any) -> Any:
+        with PARALLEL_LOCK:
+            return compiled(*arguments)
+
+    locked.compiled = compiled  # type: ignore[attr-defined]
+    return locked  # type: ignore[return-value]
+
+
+prange = numba.prange
+
+
+def set_threads(count: int | None) -> int:
+    """Set how many threads parallel kernels use, at most what the machine has; return the number set."""
+    most = int(numba.config.NUMBA_NUM_THREADS)
+    chosen = most if count is None else max(1, min(int(count), most))
+    numba.set_num_threads(chosen)
+    return chosen

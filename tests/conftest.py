@@ -1,0 +1,32 @@
+"""What all tests share: where the real data are, and what "everything required" means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = ROOT.parent / "shared" / "data"
+REQUIRE_ALL = os.environ.get("INJECTPLAN_REQUIRE_ALL") == "1"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data; without it the test skips, or fails when everything is required."""
+    if not REAL_DATA.is_dir():
+        message = "the real data are not beside the project (../shared/data)"
+        if REQUIRE_ALL:
+            pytest.fail(message)
+        pytest.skip(message)
+    return REAL_DATA
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the soak tests unless they are asked for by marker."""
+    if "soak" in (config.option.markexpr or ""):
+        return
+    kept = [item for item in items if "soak" not in item.keywords]
+    config.hook.pytest_deselected(items=[item for item in items if "soak" in item.keywords])
+    items[:] = kept
