@@ -17,14 +17,14 @@ STACK = 96
 
 
 class Bvh(NamedTuple):
-    """A flat tree. Node i: box low/high (n, 3); `first`/`count`: a leaf's triangles, or count 0 and `first` =
+    """A flat tree. Node i: box low/high (n, 3); `first`/`size`: a leaf's triangles, or size 0 and `first` =
     left child, right child = first + 1. Triangles are stored in leaf order: corner a, edges b - a and c - a.
     """
 
     low: Floats
     high: Floats
     first: Ints
-    count: Ints
+    size: Ints
     a: Floats
     ab: Floats
     ac: Floats
@@ -165,6 +165,12 @@ def build_bvh(vertices_mm: npt.ArrayLike, triangles: npt.ArrayLike) -> Bvh:
 
 
 @kernel
+def _inverse(d):
+    """1/d, finite for d = 0: infinity times a distance of zero would be NaN."""
+    return 1.0 / d if abs(d) > 1e-200 else math.copysign(1e200, d)
+
+
+@kernel
 def box_entry(low, high, node, ox, oy, oz, ix, iy, iz, far):
     """Distance at which a ray enters a node's box, infinity when it misses it or enters beyond `far`."""
     t0 = (low[node, 0] - ox) * ix
@@ -208,7 +214,7 @@ def hit_triangle(a, ab, ac, i, ox, oy, oz, dx, dy, dz):
 @kernel
 def first_hit(bvh, ox, oy, oz, dx, dy, dz, far):
     """Return (distance, leaf-order triangle) of the nearest crossing within `far`, or (NaN, -1)."""
-    ix, iy, iz = 1.0 / dx, 1.0 / dy, 1.0 / dz
+    ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
     best, which = far, -1
     stack = np.empty(STACK, np.int32)
     stack[0], depth = 0, 1
@@ -217,7 +223,7 @@ def first_hit(bvh, ox, oy, oz, dx, dy, dz, far):
         node = stack[depth]
         if box_entry(bvh.low, bvh.high, node, ox, oy, oz, ix, iy, iz, best) == np.inf:
             continue
-        size = bvh.count[node]
+        size = bvh.size[node]
         if size > 0:
             for i in range(bvh.first[node], bvh.first[node] + size):
                 t = hit_triangle(bvh.a, bvh.ab, bvh.ac, i, ox, oy, oz, dx, dy, dz)
@@ -244,7 +250,7 @@ def all_hits_of_ray(bvh, ox, oy, oz, dx, dy, dz, far, ts, which):
     When there are more than the buffers hold, the count returned exceeds their length and their content is
     not to be used.
     """
-    ix, iy, iz = 1.0 / dx, 1.0 / dy, 1.0 / dz
+    ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
     room, found = ts.shape[0], 0
     stack = np.empty(STACK, np.int32)
     stack[0], depth = 0, 1
@@ -253,7 +259,7 @@ def all_hits_of_ray(bvh, ox, oy, oz, dx, dy, dz, far, ts, which):
         node = stack[depth]
         if box_entry(bvh.low, bvh.high, node, ox, oy, oz, ix, iy, iz, far) == np.inf:
             continue
-        size = bvh.count[node]
+        size = bvh.size[node]
         if size > 0:
             for i in range(bvh.first[node], bvh.first[node] + size):
                 t = hit_triangle(bvh.a, bvh.ab, bvh.ac, i, ox, oy, oz, dx, dy, dz)
@@ -386,7 +392,7 @@ def nearest_point(bvh, x, y, z, limit):
         node = stack[depth]
         if _box_distance2(bvh.low, bvh.high, node, x, y, z) > best:
             continue
-        size = bvh.count[node]
+        size = bvh.size[node]
         if size > 0:
             for i in range(bvh.first[node], bvh.first[node] + size):
                 qx, qy, qz = nearest_on_triangle(bvh.a, bvh.ab, bvh.ac, i, x, y, z)
