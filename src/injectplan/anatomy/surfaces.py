@@ -1,0 +1,229 @@
+"""Closed surfaces of voxel masks that keep the voxels' volume.
+
+Each mask is smoothed by a Gaussian of 0.5 mm and cut by flying edges at the level that gives the mask's own
+volume: an iso-surface at one half alone would shrink a ball of radius R by σ²/R. A thin sheet smoothed alone
+would fade (a slab thinner than 1.35 σ vanishes at one half), so cartilage is cut from the solid of bone and
+cartilage together: outside it ends where the smoothed union does, inside exactly on the bone's surface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkImageData
+from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
+
+from injectplan.errors import EmptyStructureError
+from injectplan.imaging.values import Surface
+from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
+
+SMOOTHING_MM = (
+    0.5  # keeps menisci and cartilage within 0.3 % of the voxels on a real knee, where 1 mm fades them
+)
+PAD_VOXELS = 4
+SHEET_LEVEL = 0.2  # a sheet one 0.36 mm voxel thick, smoothed, reaches 0.27 at its faces; farther out is rim
+VOLUME_TOLERANCE = 2e-4
+MOST_CUTS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothMask:
+    """A mask smoothed on a padded crop of its grid.
+
+    values : smoothed mask on the crop, float32.  start : the crop's first voxel in the grid.
+    volume_mm3 : the voxels' volume.
+    """
+
+    values: Floats32
+    start: tuple[int, int, int]
+    volume_mm3: float
+
+
+def _crop(mask: Bools, pad: Sequence[int]) -> tuple[tuple[slice, ...], tuple[tuple[int, int], ...]]:
+    """Slices of the mask's bounding box grown by `pad` within the grid, and the padding missing outside."""
+    slices, missing = [], []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        low, high = int(filled[0]) - pad[axis], int(filled[-1]) + 1 + pad[axis]
+        inside = slice(max(low, 0), min(high, mask.shape[axis]))
+        slices.append(inside)
+        missing.append((inside.start - low, high - inside.stop))
+    return tuple(slices), tuple(missing)
+
+
+def smooth_mask(mask: Bools, affine: Floats, *, sigma_mm: float = SMOOTHING_MM) -> SmoothMask:
+    """Smooth a mask (i, j, k) by a Gaussian; beyond the grid lies nothing, so cut bones are capped.
+
+    Raises EmptyStructureError for an empty mask.
+    """
+    if not mask.any():
+        raise EmptyStructureError("the mask holds no voxel: nothing to make a surface of")
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    sigma = sigma_mm / spacing
+    pad = [PAD_VOXELS + int(np.ceil(s)) for s in sigma]
+    slices, missing = _crop(mask, pad)
+    values = np.pad(mask[slices], missing).astype(np.float32)
+    count = float(np.count_nonzero(mask))
+    if sigma_mm > 0.0:
+        ndimage.gaussian_filter(values, sigma, output=values, mode="constant", truncate=3.5)
+    start = tuple(int(s.start - m[0]) for s, m in zip(slices, missing, strict=True))
+    return SmoothMask(values, start, count * float(abs(np.linalg.det(affine[:3, :3]))))  # type: ignore[arg-type]
+
+
+def flying_edges(values: Floats32, level: float) -> tuple[Floats, Ints]:
+    """Cut a grid (i, j, k) at a level: vertices in voxel indices (n, 3) and triangles (m, 3).
+
+    The grid's border must lie below the level. A grid value equal to the level is moved up by one unit in
+    the last place, because it would give triangles of no area and doubled vertices.
+    """
+    flat = np.ascontiguousarray(values.ravel(order="F"))
+    cut = np.float32(level)
+    even = flat == cut
+    if even.any():
+        flat[even] = np.nextafter(cut, np.float32(np.inf))
+    image = vtkImageData()
+    image.SetDimensions(*values.shape)
+    image.GetPointData().SetScalars(numpy_to_vtk(flat))
+    cutter = vtkFlyingEdges3D()
+    cutter.SetInputData(image)
+    cutter.ComputeNormalsOff()
+    cutter.ComputeScalarsOff()
+    cutter.SetValue(0, float(cut))
+    cutter.Update()
+    result = cutter.GetOutput()
+    if not result.GetNumberOfPolys():
+        return np.zeros((0, 3)), np.zeros((0, 3), np.int32)
+    points = vtk_to_numpy(result.GetPoints().GetData()).astype(np.float64)
+    triangles = vtk_to_numpy(result.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int32)
+    return points, triangles
+
+
+def _volume_in_voxels(points: Floats, triangles: Ints) -> float:
+    if not len(triangles):
+        return 0.0
+    a, b, c = (points[triangles[:, i]] - points.mean(axis=0) for i in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6.0)
+
+
+def _to_surface(points: Floats, triangles: Ints, start: Sequence[int], affine: Floats) -> Surface:
+    """Map a cut in voxel indices into the patient, normals outward for either handedness of the affine."""
+    vertices = (points + np.asarray(start)) @ affine[:3, :3].T + affine[:3, 3]
+    outward = _volume_in_voxels(points, triangles) * np.linalg.det(affine[:3, :3]) > 0
+    return Surface(vertices, triangles if outward else np.ascontiguousarray(triangles[:, ::-1]))
+
+
+def _level_keeping_volume(
+    values: Floats32, wanted: float, low: float, high: float
+) -> tuple[float, Floats, Ints]:
+    """Return the level in [low, high] whose cut encloses `wanted` voxels, and that cut.
+
+    Newton steps, with the derivative from how many voxels hold values near the level, kept in a bracket.
+    """
+    level = 0.5 if low < 0.5 < high else 0.5 * (low + high)
+    points, triangles = flying_edges(values, level)
+    for _ in range(MOST_CUTS):
+        found = abs(_volume_in_voxels(points, triangles))
+        if abs(found - wanted) <= VOLUME_TOLERANCE * wanted:
+            break
+        low, high = (level, high) if found > wanted else (low, level)
+        band = 0.1
+        near = np.count_nonzero((values > level - band) & (values < level + band)) / (2.0 * band)
+        step = (found - wanted) / max(near, 1.0)
+        level = level + step if low < level + step < high else 0.5 * (low + high)
+        points, triangles = flying_edges(values, level)
+    return level, points, triangles
+
+
+def surface_of_smooth(smooth: SmoothMask, affine: Floats) -> tuple[Surface, float]:
+    """Return the closed surface that encloses the voxels' volume, and its iso-level."""
+    wanted = smooth.volume_mm3 / float(abs(np.linalg.det(affine[:3, :3])))
+    top = float(smooth.values.max())
+    level, points, triangles = _level_keeping_volume(smooth.values, wanted, 0.02 * top, 0.98 * top)
+    return _to_surface(points, triangles, smooth.start, affine), level
+
+
+def surface_of_mask(mask: Bools, affine: npt.ArrayLike, *, sigma_mm: float = SMOOTHING_MM) -> Surface:
+    """Return the closed, manifold surface of a mask (i, j, k), sub-voxel and of the voxels' own volume.
+
+    affine : (4, 4) voxel indices → RAS mm, of either handedness.  Normals point outward; a mask cut by the
+    grid's border is capped there. Raises EmptyStructureError for an empty mask.
+    """
+    matrix = np.asarray(affine, dtype=np.float64)
+    return surface_of_smooth(smooth_mask(np.asarray(mask, bool), matrix, sigma_mm=sigma_mm), matrix)[0]
+
+
+def _on(smooth: SmoothMask, start: Sequence[int], shape: Sequence[int]) -> Floats32:
+    """A smoothed mask's values on another crop of the same grid, zero where it has none."""
+    result = np.zeros(tuple(shape), np.float32)
+    into, out = [], []
+    for axis in range(3):
+        shift = smooth.start[axis] - start[axis]
+        low, high = max(shift, 0), min(shift + smooth.values.shape[axis], shape[axis])
+        into.append(slice(low, max(high, low)))
+        out.append(slice(low - shift, max(high, low) - shift))
+    result[tuple(into)] = smooth.values[tuple(out)]
+    return result
+
+
+def sheet_surface(sheet: SmoothMask, bone: SmoothMask, bone_level: float, affine: Floats) -> Surface:
+    """Return the closed surface of cartilage on a bone: what the union holds and the bone does not.
+
+    Its inner face is cut at the bone's own level, so that it shares the bone surface's vertices and a ray
+    finds no gap; the outer face is the smoothed union's, at the level that keeps the sheet's voxel volume.
+    """
+    own = sheet.values
+    base = _on(bone, sheet.start, own.shape)
+    inner = np.minimum(np.float32(bone_level) - base, own - np.float32(SHEET_LEVEL))
+    wanted = sheet.volume_mm3 / float(abs(np.linalg.det(affine[:3, :3])))
+    union = base + own
+    low, high, level = 0.05, 0.95, bone_level
+    best: tuple[Floats, Ints] | None = None
+    tried: list[tuple[float, float]] = []
+    for _ in range(MOST_CUTS):
+        best = flying_edges(np.minimum(inner, union - np.float32(level)), 0.0)
+        found = abs(_volume_in_voxels(*best))
+        tried.append((level, found))
+        if abs(found - wanted) <= VOLUME_TOLERANCE * wanted:
+            break
+        low, high = (level, high) if found > wanted else (low, level)
+        level = _next_level(tried, wanted, low, high)
+    assert best is not None
+    return _to_surface(*best, sheet.start, affine)
+
+
+def _next_level(tried: Sequence[tuple[float, float]], wanted: float, low: float, high: float) -> float:
+    """Secant through the last two tries, the middle of the bracket where it leaves it."""
+    if len(tried) == 1:
+        level, found = tried[0]
+        guess = level + 0.25 * (found - wanted) / wanted  # 0.25 of level: 0.3 mm of thickness
+    else:
+        (a, fa), (b, fb) = tried[-2], tried[-1]
+        guess = b + (wanted - fb) * (b - a) / (fb - fa) if fb != fa else low
+    return guess if low < guess < high else 0.5 * (low + high)
+
+
+def solids_of_masks(
+    masks: Mapping[str, Bools], affine: npt.ArrayLike, carried_by: Mapping[str, str]
+) -> dict[str, Surface]:
+    """Closed surfaces of many masks of one grid; a mask named in `carried_by` is a sheet on that bone.
+
+    Empty masks are left out. Touching sheet and bone share vertices; all else is cut on its own.
+    """
+    matrix = np.asarray(affine, dtype=np.float64)
+    smooth = {n: smooth_mask(m, matrix) for n, m in masks.items() if m.any()}
+    result: dict[str, Surface] = {}
+    levels: dict[str, float] = {}
+    for name, values in smooth.items():
+        if carried_by.get(name) not in smooth:
+            result[name], levels[name] = surface_of_smooth(values, matrix)
+    for name, values in smooth.items():
+        bone = carried_by.get(name)
+        if bone in smooth and bone is not None:
+            result[name] = sheet_surface(values, smooth[bone], levels[bone], matrix)
+    return {name: result[name] for name in masks if name in result}
