@@ -1,4 +1,11 @@
-"""A triangle tree: build (binned SAH), first hit, all crossings in order, nearest point, signed distance."""
+"""A triangle tree: first hit, all crossings in order, nearest point, inside, signed distance.
+
+Eight children to a node, their boxes stored in the parent as float32 widened outward, so that one pass of
+vector instructions tests all eight. The tree is built binary by binned SAH and then collapsed.
+
+The crossing rule is combinatorial, so that along a whole line a closed surface is crossed an even number of
+times whatever the rounding: see `crossing`.
+"""
 
 from __future__ import annotations
 
@@ -8,157 +15,74 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.kernels._jit import kernel, parallel_kernel, prange
-from injectplan.kernels.cast import Floats, Ints, cast, points
+from injectplan.kernels._jit import exact_kernel, kernel, local_floats, local_ints, parallel_kernel, prange
+from injectplan.kernels._tree import DEPTH, WIDTH, build_tree
+from injectplan.kernels.cast import Bools, Floats, Floats32, Ints, cast, points
 
-LEAF_TRIANGLES = 4
-BINS = 16
-STACK = 96
+# A traversal holds at most the unvisited siblings of each level
+STACK = DEPTH * (WIDTH - 1) + 1
+# Boxes are widened by this fraction of the surface's size, ten times what rounding can move a ray whose
+# origin lies up to 1e8 sizes away
+MARGIN = 2.0**-20
+LARGEST = 1e30  # mm: coordinates beyond it would overflow float32 boxes
 
 
 class Bvh(NamedTuple):
-    """A flat tree. Node i: box low/high (n, 3); `first`/`size`: a leaf's triangles, or size 0 and `first` =
-    left child, right child = first + 1. Triangles are stored in leaf order: corner a, edges b - a and c - a.
+    """A tree over triangles, which are stored in leaf order, in two forms with the same leaves.
+
+    Wide, for rays and nearest points: box (nodes, 6, 8) float32, low x y z then high x y z of each child,
+    relative to `center`; child (nodes, 8) the child's node, or the first triangle where held > 0;
+    held (nodes, 8) triangles of a leaf, 0 for an inner child, -1 for an empty slot.
+    Binary, for walks with a rule of their own: low, high (nodes, 3) exact; a leaf's first triangle and size,
+    or size 0 and the left child, the right one being first + 1; size -1 for the empty surface.
+    Triangles: corner a, edges ab = b - a and ac = c - a; normal of length 1, or 0 without area.
     """
 
     low: Floats
     high: Floats
     first: Ints
     size: Ints
+    box: Floats32
+    child: Ints
+    held: Ints
+    center: Floats
+    corner: Floats  # (m, 9): all three corners, bit for bit as given
     a: Floats
     ab: Floats
     ac: Floats
+    normal: Floats
     triangle: Ints  # leaf order → index in the surface
 
 
-@kernel
-def _build(centers, lows, highs, order, low, high, first, count):
-    """Fill the node arrays; return how many nodes were used. Binned SAH, Wald (2007)."""
-    n = centers.shape[0]
-    stack_node = np.empty(4096, np.int32)
-    stack_from = np.empty(4096, np.int32)
-    stack_to = np.empty(4096, np.int32)
-    depth = 1
-    stack_node[0], stack_from[0], stack_to[0] = 0, 0, n
-    used = 1
-    bin_count = np.empty(BINS, np.int64)
-    bin_low = np.empty((BINS, 3))
-    bin_high = np.empty((BINS, 3))
-    right_area = np.empty(BINS)
-    scratch = np.empty(n, np.int32)
-    while depth > 0:
-        depth -= 1
-        node, begin, end = stack_node[depth], stack_from[depth], stack_to[depth]
-        for k in range(3):
-            low[node, k], high[node, k] = np.inf, -np.inf
-        c_low = np.full(3, np.inf)
-        c_high = np.full(3, -np.inf)
-        for i in range(begin, end):
-            t = order[i]
-            for k in range(3):
-                low[node, k] = min(low[node, k], lows[t, k])
-                high[node, k] = max(high[node, k], highs[t, k])
-                c_low[k] = min(c_low[k], centers[t, k])
-                c_high[k] = max(c_high[k], centers[t, k])
-        size = end - begin
-        if size <= LEAF_TRIANGLES:
-            first[node], count[node] = begin, size
-            continue
-        best_cost, best_axis, best_bin = np.inf, -1, -1
-        for axis in range(3):
-            extent = c_high[axis] - c_low[axis]
-            if extent <= 0.0:
-                continue
-            bin_count[:] = 0
-            bin_low[:] = np.inf
-            bin_high[:] = -np.inf
-            scale = BINS / extent
-            for i in range(begin, end):
-                t = order[i]
-                b = min(BINS - 1, int((centers[t, axis] - c_low[axis]) * scale))
-                bin_count[b] += 1
-                for k in range(3):
-                    bin_low[b, k] = min(bin_low[b, k], lows[t, k])
-                    bin_high[b, k] = max(bin_high[b, k], highs[t, k])
-            lo = np.full(3, np.inf)
-            hi = np.full(3, -np.inf)
-            total = 0
-            for b in range(BINS - 1, 0, -1):
-                total += bin_count[b]
-                for k in range(3):
-                    lo[k] = min(lo[k], bin_low[b, k])
-                    hi[k] = max(hi[k], bin_high[b, k])
-                d = hi - lo
-                right_area[b] = total * (d[0] * d[1] + d[1] * d[2] + d[2] * d[0]) if total else 0.0
-            lo[:] = np.inf
-            hi[:] = -np.inf
-            total = 0
-            for b in range(BINS - 1):
-                total += bin_count[b]
-                for k in range(3):
-                    lo[k] = min(lo[k], bin_low[b, k])
-                    hi[k] = max(hi[k], bin_high[b, k])
-                if total == 0 or total == size:
-                    continue
-                d = hi - lo
-                cost = total * (d[0] * d[1] + d[1] * d[2] + d[2] * d[0]) + right_area[b + 1]
-                if cost < best_cost:
-                    best_cost, best_axis, best_bin = cost, axis, b
-        middle = begin + size // 2
-        if best_axis >= 0:
-            scale = BINS / (c_high[best_axis] - c_low[best_axis])
-            left = begin
-            held = 0
-            for i in range(begin, end):
-                t = order[i]
-                b = min(BINS - 1, int((centers[t, best_axis] - c_low[best_axis]) * scale))
-                if b <= best_bin:
-                    order[left] = t
-                    left += 1
-                else:
-                    scratch[held] = t
-                    held += 1
-            for i in range(held):
-                order[left + i] = scratch[i]
-            middle = left
-        first[node], count[node] = used, 0
-        stack_node[depth], stack_from[depth], stack_to[depth] = used, begin, middle
-        depth += 1
-        stack_node[depth], stack_from[depth], stack_to[depth] = used + 1, middle, end
-        depth += 1
-        used += 2
-    return used
-
-
 def build_bvh(vertices_mm: npt.ArrayLike, triangles: npt.ArrayLike) -> Bvh:
-    """Build the tree over triangles (m, 3) of vertices (n, 3) mm; an empty surface never is hit."""
+    """Build the tree over triangles (m, 3) of vertices (n, 3) mm; an empty surface is never hit.
+
+    Raises ValueError for coordinates that are not finite or exceed 1e30, and for triangles that name a
+    vertex that does not exist.
+    """
     vertices = points(vertices_mm, "vertices_mm") if np.size(vertices_mm) else np.zeros((0, 3))
-    faces = cast(triangles, np.int32, (None, 3), "triangles")
-    m = len(faces)
-    if m == 0:
-        nothing = np.zeros((0, 3))
-        return Bvh(
-            np.full((1, 3), np.inf), np.full((1, 3), -np.inf),
-            np.zeros(1, np.int32), np.full(1, -1, np.int32),
-            nothing, nothing, nothing, np.zeros(0, np.int32),
-        )  # fmt: skip
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    lows, highs = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
-    order = np.arange(m, dtype=np.int32)
-    low, high = np.empty((2 * m, 3)), np.empty((2 * m, 3))
-    first, count = np.zeros(2 * m, np.int32), np.zeros(2 * m, np.int32)
-    used = _build(0.5 * (lows + highs), lows, highs, order, low, high, first, count)
-    a, b, c = a[order], b[order], c[order]
-    arrays = [
-        low[:used].copy(),
-        high[:used].copy(),
-        first[:used].copy(),
-        count[:used].copy(),
-        a,
-        b - a,
-        c - a,
-        order,
-    ]
+    faces = cast(triangles, np.int32, (None, 3), "triangles") if np.size(triangles) else np.zeros((0, 3), int)
+    if len(faces) and (int(faces.min()) < 0 or int(faces.max()) >= len(vertices)):
+        raise ValueError(f"triangles name vertices {faces.min()} to {faces.max()} of {len(vertices)}")
+    if len(vertices) and float(np.abs(vertices).max()) > LARGEST:
+        raise ValueError(f"vertices_mm reach {np.abs(vertices).max():g} mm, at most {LARGEST:g}")
+    corner = vertices[faces.astype(np.intp)].reshape(-1, 9)
+    lows = np.minimum(np.minimum(corner[:, :3], corner[:, 3:6]), corner[:, 6:])
+    highs = np.maximum(np.maximum(corner[:, :3], corner[:, 3:6]), corner[:, 6:])
+    if len(faces):
+        center = 0.5 * (lows.min(axis=0) + highs.max(axis=0))
+        margin = MARGIN * float(np.max(highs.max(axis=0) - lows.min(axis=0)))
+        # a point-like surface far from the origin has no size, but its coordinates have their rounding
+        margin = max(margin, float(np.abs(center).max()) * 2.0**-40, 1e-30)
+    else:
+        center, margin = np.zeros(3), 1.0
+    tree = build_tree(lows, highs, center, margin)
+    corner = np.ascontiguousarray(corner[tree.order])
+    a, ab, ac = corner[:, :3].copy(), corner[:, 3:6] - corner[:, :3], corner[:, 6:] - corner[:, :3]
+    normal = np.cross(ab, ac)
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    normal = np.where(length > 0.0, normal / np.where(length > 0.0, length, 1.0), 0.0)
+    arrays = (*tree[:-1], center, corner, a, ab, ac, normal, tree.order)
     for array in arrays:
         array.setflags(write=False)
     return Bvh(*arrays)
@@ -170,26 +94,65 @@ def _inverse(d):
     return 1.0 / d if abs(d) > 1e-200 else math.copysign(1e200, d)
 
 
-@kernel
-def box_entry(low, high, node, ox, oy, oz, ix, iy, iz, far):
-    """Distance at which a ray enters a node's box, infinity when it misses it or enters beyond `far`."""
-    t0 = (low[node, 0] - ox) * ix
-    t1 = (high[node, 0] - ox) * ix
-    near, away = min(t0, t1), max(t0, t1)
-    t0 = (low[node, 1] - oy) * iy
-    t1 = (high[node, 1] - oy) * iy
-    near, away = max(near, min(t0, t1)), min(away, max(t0, t1))
-    t0 = (low[node, 2] - oz) * iz
-    t1 = (high[node, 2] - oz) * iz
-    near, away = max(near, min(t0, t1)), min(away, max(t0, t1))
-    if away >= max(near, 0.0) and near <= far:
-        return near
-    return np.inf
+@exact_kernel
+def line_of(dx, dy, dz):
+    """Return (kx, ky, kz, sx, sy, sz): a ray's longest axis kz and the shear that turns it onto that axis.
+
+    Woop, Benthin & Wald (2013), Journal of Computer Graphics Techniques 2(1).
+    """
+    kz = 0 if abs(dx) >= abs(dy) and abs(dx) >= abs(dz) else (1 if abs(dy) >= abs(dz) else 2)
+    kx, ky = (kz + 1) % 3, (kz + 2) % 3
+    a = dx if kx == 0 else (dy if kx == 1 else dz)
+    b = dx if ky == 0 else (dy if ky == 1 else dz)
+    c = dx if kz == 0 else (dy if kz == 1 else dz)
+    return kx, ky, kz, a / c, b / c, 1.0 / c
+
+
+@exact_kernel
+def crossing(corner, i, x, y, z, kx, ky, kz, sx, sy, sz):
+    """Signed distance along the line through o at which it crosses triangle i, NaN where it does not.
+
+    x, y, z : the origin's components kx, ky, kz of `line_of`.
+
+    Seen along the line a triangle is a polygon and the line the point 0. It lies inside when a half-line in
+    the plane crosses an odd number of the three edges. Each edge's answer depends on its two end points
+    alone, ordered by which is below, so both triangles of an edge get the same bits: summed over a closed
+    surface every edge counts twice, and the number of crossings is even with no exception. A line through an
+    edge or a vertex between two faces turned the same way crosses exactly one of them.
+    """
+    az, bz, cz = corner[i, kz] - z, corner[i, 3 + kz] - z, corner[i, 6 + kz] - z
+    ay = (corner[i, ky] - y) - sy * az
+    by = (corner[i, 3 + ky] - y) - sy * bz
+    cy = (corner[i, 6 + ky] - y) - sy * cz
+    a_below, b_below, c_below = ay < 0.0, by < 0.0, cy < 0.0
+    if a_below == b_below and b_below == c_below:
+        return np.nan
+    ax = (corner[i, kx] - x) - sx * az
+    bx = (corner[i, 3 + kx] - x) - sx * bz
+    cx = (corner[i, 6 + kx] - x) - sx * cz
+    w, u, v = ax * by - bx * ay, bx * cy - cx * by, cx * ay - ax * cy
+    inside = False
+    # p·q − q·p changes only its sign when the ends swap, so w, u, v serve for both orders
+    if a_below != b_below:
+        inside ^= (w > 0.0) if a_below else (w < 0.0)
+    if b_below != c_below:
+        inside ^= (u > 0.0) if b_below else (u < 0.0)
+    if c_below != a_below:
+        inside ^= (v > 0.0) if c_below else (v < 0.0)
+    if not inside:
+        return np.nan
+    low, high = min(az, bz, cz), max(az, bz, cz)
+    total = u + v + w
+    t = (u * az + v * bz + w * cz) / total if total != 0.0 else 0.5 * (low + high)
+    return min(max(t, low), high) * sz
 
 
 @kernel
 def hit_triangle(a, ab, ac, i, ox, oy, oz, dx, dy, dz):
-    """Distance along a ray to triangle i, NaN when missed. Möller & Trumbore (1997)."""
+    """Distance along a ray to triangle i alone, NaN when missed; its edges count for each triangle they join.
+
+    Möller & Trumbore (1997), doi:10.1080/10867651.1997.10487468. For a ray against a surface, `crossing`.
+    """
     px = dy * ac[i, 2] - dz * ac[i, 1]
     py = dz * ac[i, 0] - dx * ac[i, 2]
     pz = dx * ac[i, 1] - dy * ac[i, 0]
@@ -212,32 +175,65 @@ def hit_triangle(a, ab, ac, i, ox, oy, oz, dx, dy, dz):
 
 
 @kernel
+def _near_boxes(box, node, px, py, pz, fx, fy, fz, ix, iy, iz, nx, ny, nz, far, entry):
+    """Write the distance at which the ray enters each child's box, infinity where it misses it."""
+    for c in range(WIDTH):
+        t = (box[node, nx, c] - px) * ix
+        near = t if t > 0.0 else 0.0
+        t = (box[node, ny, c] - py) * iy
+        near = t if t > near else near
+        t = (box[node, nz, c] - pz) * iz
+        near = t if t > near else near
+        t = (box[node, fx, c] - px) * ix
+        away = t if t < far else far
+        t = (box[node, fy, c] - py) * iy
+        away = t if t < away else away
+        t = (box[node, fz, c] - pz) * iz
+        away = t if t < away else away
+        entry[c] = near if near <= away else np.inf
+
+
+@kernel
 def first_hit(bvh, ox, oy, oz, dx, dy, dz, far):
-    """Return (distance, leaf-order triangle) of the nearest crossing within `far`, or (NaN, -1)."""
+    """Return (distance, leaf-order triangle) of the nearest crossing within `far`, or (NaN, -1).
+
+    Distances are in lengths of the direction: millimetres for a unit direction.
+    """
+    kx, ky, kz, sx, sy, sz = line_of(dx, dy, dz)
+    x = ox if kx == 0 else (oy if kx == 1 else oz)
+    y = ox if ky == 0 else (oy if ky == 1 else oz)
+    z = ox if kz == 0 else (oy if kz == 1 else oz)
     ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
+    nx, ny, nz = 0 if ix > 0.0 else 3, 1 if iy > 0.0 else 4, 2 if iz > 0.0 else 5
+    px, py, pz = ox - bvh.center[0], oy - bvh.center[1], oz - bvh.center[2]
     best, which = far, -1
-    stack = np.empty(STACK, np.int32)
-    stack[0], depth = 0, 1
+    entry, stack, enters = local_floats(WIDTH), local_ints(STACK), local_floats(STACK)
+    stack[0], enters[0], depth = 0, 0.0, 1
     while depth > 0:
         depth -= 1
-        node = stack[depth]
-        if box_entry(bvh.low, bvh.high, node, ox, oy, oz, ix, iy, iz, best) == np.inf:
+        if enters[depth] > best:
             continue
-        size = bvh.size[node]
-        if size > 0:
-            for i in range(bvh.first[node], bvh.first[node] + size):
-                t = hit_triangle(bvh.a, bvh.ab, bvh.ac, i, ox, oy, oz, dx, dy, dz)
-                if t <= best:
-                    best, which = t, i
-        elif size == 0:
-            left = bvh.first[node]
-            near = box_entry(bvh.low, bvh.high, left, ox, oy, oz, ix, iy, iz, best)
-            other = box_entry(bvh.low, bvh.high, left + 1, ox, oy, oz, ix, iy, iz, best)
-            if near <= other:
-                stack[depth], stack[depth + 1] = left + 1, left
+        node = stack[depth]
+        _near_boxes(bvh.box, node, px, py, pz, 3 - nx, 5 - ny, 7 - nz, ix, iy, iz, nx, ny, nz, best, entry)
+        base = depth
+        for c in range(WIDTH):
+            if entry[c] == np.inf:
+                continue
+            size = bvh.held[node, c]
+            if size > 0:
+                start = bvh.child[node, c]
+                for i in range(start, start + size):
+                    t = crossing(bvh.corner, i, x, y, z, kx, ky, kz, sx, sy, sz)
+                    if t >= 0.0 and t <= best and (t < best or which < 0):
+                        best, which = t, i
             else:
-                stack[depth], stack[depth + 1] = left, left + 1
-            depth += 2
+                # farthest lowest on the stack, so that the nearest is taken next
+                place = depth
+                while place > base and enters[place - 1] < entry[c]:
+                    stack[place], enters[place] = stack[place - 1], enters[place - 1]
+                    place -= 1
+                stack[place], enters[place] = bvh.child[node, c], entry[c]
+                depth += 1
     if which < 0:
         return np.nan, -1
     return best, which
@@ -250,20 +246,32 @@ def all_hits_of_ray(bvh, ox, oy, oz, dx, dy, dz, far, ts, which):
     When there are more than the buffers hold, the count returned exceeds their length and their content is
     not to be used.
     """
+    kx, ky, kz, sx, sy, sz = line_of(dx, dy, dz)
+    x = ox if kx == 0 else (oy if kx == 1 else oz)
+    y = ox if ky == 0 else (oy if ky == 1 else oz)
+    z = ox if kz == 0 else (oy if kz == 1 else oz)
     ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
+    nx, ny, nz = 0 if ix > 0.0 else 3, 1 if iy > 0.0 else 4, 2 if iz > 0.0 else 5
+    px, py, pz = ox - bvh.center[0], oy - bvh.center[1], oz - bvh.center[2]
     room, found = ts.shape[0], 0
-    stack = np.empty(STACK, np.int32)
+    entry, stack = local_floats(WIDTH), local_ints(STACK)
     stack[0], depth = 0, 1
     while depth > 0:
         depth -= 1
         node = stack[depth]
-        if box_entry(bvh.low, bvh.high, node, ox, oy, oz, ix, iy, iz, far) == np.inf:
-            continue
-        size = bvh.size[node]
-        if size > 0:
-            for i in range(bvh.first[node], bvh.first[node] + size):
-                t = hit_triangle(bvh.a, bvh.ab, bvh.ac, i, ox, oy, oz, dx, dy, dz)
-                if t <= far:
+        _near_boxes(bvh.box, node, px, py, pz, 3 - nx, 5 - ny, 7 - nz, ix, iy, iz, nx, ny, nz, far, entry)
+        for c in range(WIDTH):
+            if entry[c] == np.inf:
+                continue
+            size = bvh.held[node, c]
+            if size == 0:
+                stack[depth] = bvh.child[node, c]
+                depth += 1
+                continue
+            start = bvh.child[node, c]
+            for i in range(start, start + size):
+                t = crossing(bvh.corner, i, x, y, z, kx, ky, kz, sx, sy, sz)
+                if t >= 0.0 and t <= far:
                     if found < room:
                         place = found
                         while place > 0 and ts[place - 1] > t:
@@ -271,10 +279,6 @@ def all_hits_of_ray(bvh, ox, oy, oz, dx, dy, dz, far, ts, which):
                             place -= 1
                         ts[place], which[place] = t, i
                     found += 1
-        elif size == 0:
-            left = bvh.first[node]
-            stack[depth], stack[depth + 1] = left, left + 1
-            depth += 2
     return found
 
 
@@ -289,22 +293,32 @@ def _first_hits(bvh, origins, directions, far, distance, triangle):
         triangle[i] = bvh.triangle[k] if k >= 0 else -1
 
 
+def _rays(origins_mm: npt.ArrayLike, directions: npt.ArrayLike) -> tuple[Floats, Floats]:
+    origins, way = points(origins_mm, "origins_mm"), points(directions, "directions")
+    if origins.shape != way.shape:
+        raise ValueError(f"{len(origins)} origins and {len(way)} directions")
+    if len(way) and not float(np.abs(way).max(axis=1).min()) > 1e-150:
+        raise ValueError("directions holds a zero vector")
+    if len(origins) and float(np.abs(origins).max()) > LARGEST:
+        raise ValueError(f"origins_mm reach {np.abs(origins).max():g} mm, at most {LARGEST:g}")
+    return origins, way
+
+
 def first_hits(
     bvh: Bvh, origins_mm: npt.ArrayLike, directions: npt.ArrayLike, far_mm: float = math.inf
 ) -> tuple[Floats, Ints]:
-    """Distance and triangle of each ray's nearest crossing, NaN and -1 where it meets none.
+    """Distance (n,) of each ray's nearest boundary, NaN where it meets none, and its triangle, -1 for none.
 
-    origins_mm, directions : (n, 3), directions of unit length.  Returns (n,) mm and (n,) triangle indices.
-    Möller & Trumbore (1997), doi:10.1080/10867651.1997.10487468.
+    origins_mm, directions : (n, 3), directions of unit length (else distances count their lengths).
     """
-    origins, directions = points(origins_mm, "origins_mm"), points(directions, "directions")
+    origins, way = _rays(origins_mm, directions)
     distance, triangle = np.empty(len(origins)), np.empty(len(origins), np.int32)
-    _first_hits(bvh, origins, directions, float(far_mm), distance, triangle)
+    _first_hits(bvh, origins, way, float(far_mm), distance, triangle)
     return distance, triangle
 
 
 @parallel_kernel
-def _all_hits(bvh, origins, directions, far, room, count, ts, which):
+def _all_hits(bvh, origins, directions, far, count, ts, which):
     for i in prange(origins.shape[0]):
         count[i] = all_hits_of_ray(
             bvh, origins[i, 0], origins[i, 1], origins[i, 2],
@@ -312,27 +326,48 @@ def _all_hits(bvh, origins, directions, far, room, count, ts, which):
         )  # fmt: skip
 
 
+@parallel_kernel
+def _gather(count, offsets, ts, which, triangle, out_ts, out_which):
+    for i in prange(count.shape[0]):
+        for k in range(count[i]):
+            out_ts[offsets[i] + k] = ts[i, k]
+            out_which[offsets[i] + k] = triangle[which[i, k]]
+
+
+RAYS_AT_ONCE = 16384
+
+
 def all_hits(
     bvh: Bvh, origins_mm: npt.ArrayLike, directions: npt.ArrayLike, far_mm: float = math.inf
 ) -> tuple[npt.NDArray[np.int64], Floats, Ints]:
-    """All crossings of each ray in order of distance, as one ragged array.
+    """All crossings of each ray in order: ray i has ts[offsets[i]:offsets[i + 1]] and as many triangles.
 
-    Returns offsets (n + 1,), distances (total,) mm and triangle indices (total,); ray i's crossings are
-    [offsets[i]:offsets[i + 1]].
+    Returns offsets (n + 1,), distances mm, triangles. Rays pass in blocks, so that memory grows with the
+    crossings and not with the rays times the most crossings of one.
     """
-    origins, directions = points(origins_mm, "origins_mm"), points(directions, "directions")
+    origins, way = _rays(origins_mm, directions)
     n, room = len(origins), 32
-    count = np.zeros(n, np.int64)
-    while True:
-        ts, which = np.empty((n, room)), np.empty((n, room), np.int32)
-        _all_hits(bvh, origins, directions, float(far_mm), room, count, ts, which)
-        most = int(count.max(initial=0))
-        if most <= room:
-            break
-        room = most
-    offsets = np.concatenate([[0], np.cumsum(count)])
-    kept = np.arange(room)[None, :] < count[:, None]
-    return offsets, ts[kept], bvh.triangle[which[kept]] if len(bvh.triangle) else np.zeros(0, np.int32)
+    offsets = np.zeros(n + 1, np.int64)
+    all_ts, all_which = [np.zeros(0)], [np.zeros(0, np.int32)]
+    for begin in range(0, n, RAYS_AT_ONCE):
+        block = slice(begin, min(n, begin + RAYS_AT_ONCE))
+        rays = block.stop - begin
+        count = np.empty(rays, np.int64)
+        while True:
+            ts, which = np.empty((rays, room)), np.empty((rays, room), np.int32)
+            _all_hits(bvh, origins[block], way[block], float(far_mm), count, ts, which)
+            most = int(count.max(initial=0))
+            if most <= room:
+                break
+            room = most
+        local = np.zeros(rays + 1, np.int64)
+        np.cumsum(count, out=local[1:])
+        out_ts, out_which = np.empty(local[-1]), np.empty(local[-1], np.int32)
+        _gather(count, local, ts, which, bvh.triangle, out_ts, out_which)
+        offsets[begin + 1 : block.stop + 1] = offsets[begin] + local[1:]
+        all_ts.append(out_ts)
+        all_which.append(out_which)
+    return offsets, np.concatenate(all_ts), np.concatenate(all_which)
 
 
 @kernel
@@ -373,41 +408,51 @@ def nearest_on_triangle(a, ab, ac, i, x, y, z):
 
 
 @kernel
-def _box_distance2(low, high, node, x, y, z):
-    dx = max(low[node, 0] - x, 0.0, x - high[node, 0])
-    dy = max(low[node, 1] - y, 0.0, y - high[node, 1])
-    dz = max(low[node, 2] - z, 0.0, z - high[node, 2])
-    return dx * dx + dy * dy + dz * dz
+def _near_distances(box, node, px, py, pz, entry):
+    """Write the squared distance from a point to each child's box."""
+    for c in range(WIDTH):
+        t, u = box[node, 0, c] - px, px - box[node, 3, c]
+        dx = max(t, u, 0.0)
+        t, u = box[node, 1, c] - py, py - box[node, 4, c]
+        dy = max(t, u, 0.0)
+        t, u = box[node, 2, c] - pz, pz - box[node, 5, c]
+        dz = max(t, u, 0.0)
+        entry[c] = dx * dx + dy * dy + dz * dz
 
 
 @kernel
 def nearest_point(bvh, x, y, z, limit):
     """Return (distance, leaf-order triangle, px, py, pz) of the nearest surface point within `limit`."""
+    px, py, pz = x - bvh.center[0], y - bvh.center[1], z - bvh.center[2]
     best, which = limit * limit, -1
     bx = by = bz = np.nan
-    stack = np.empty(STACK, np.int32)
-    stack[0], depth = 0, 1
+    entry, stack, enters = local_floats(WIDTH), local_ints(STACK), local_floats(STACK)
+    stack[0], enters[0], depth = 0, 0.0, 1
     while depth > 0:
         depth -= 1
-        node = stack[depth]
-        if _box_distance2(bvh.low, bvh.high, node, x, y, z) > best:
+        if enters[depth] > best:
             continue
-        size = bvh.size[node]
-        if size > 0:
-            for i in range(bvh.first[node], bvh.first[node] + size):
-                qx, qy, qz = nearest_on_triangle(bvh.a, bvh.ab, bvh.ac, i, x, y, z)
-                d = (qx - x) ** 2 + (qy - y) ** 2 + (qz - z) ** 2
-                if d < best or (which < 0 and d <= best):
-                    best, which, bx, by, bz = d, i, qx, qy, qz
-        elif size == 0:
-            left = bvh.first[node]
-            near = _box_distance2(bvh.low, bvh.high, left, x, y, z)
-            other = _box_distance2(bvh.low, bvh.high, left + 1, x, y, z)
-            if near <= other:
-                stack[depth], stack[depth + 1] = left + 1, left
+        node = stack[depth]
+        _near_distances(bvh.box, node, px, py, pz, entry)
+        base = depth
+        for c in range(WIDTH):
+            size = bvh.held[node, c]
+            if not entry[c] <= best or size < 0:
+                continue
+            if size > 0:
+                start = bvh.child[node, c]
+                for i in range(start, start + size):
+                    qx, qy, qz = nearest_on_triangle(bvh.a, bvh.ab, bvh.ac, i, x, y, z)
+                    d = (qx - x) ** 2 + (qy - y) ** 2 + (qz - z) ** 2
+                    if d < best or (which < 0 and d <= best):
+                        best, which, bx, by, bz = d, i, qx, qy, qz
             else:
-                stack[depth], stack[depth + 1] = left, left + 1
-            depth += 2
+                place = depth
+                while place > base and enters[place - 1] < entry[c]:
+                    stack[place], enters[place] = stack[place - 1], enters[place - 1]
+                    place -= 1
+                stack[place], enters[place] = bvh.child[node, c], entry[c]
+                depth += 1
     if which < 0:
         return np.nan, -1, np.nan, np.nan, np.nan
     return math.sqrt(best), which, bx, by, bz
@@ -436,20 +481,109 @@ def nearest_points(
     return distance, nearest, triangle
 
 
-_PROBES = np.array([[0.5377, 0.6211, 0.5702], [-0.7423, 0.4519, -0.4947], [0.2911, -0.8713, 0.3949]])
+@kernel
+def crossings(bvh, ox, oy, oz, dx, dy, dz):
+    """How many times a ray crosses the surface; odd from inside a closed one."""
+    kx, ky, kz, sx, sy, sz = line_of(dx, dy, dz)
+    x = ox if kx == 0 else (oy if kx == 1 else oz)
+    y = ox if ky == 0 else (oy if ky == 1 else oz)
+    z = ox if kz == 0 else (oy if kz == 1 else oz)
+    ix, iy, iz = _inverse(dx), _inverse(dy), _inverse(dz)
+    nx, ny, nz = 0 if ix > 0.0 else 3, 1 if iy > 0.0 else 4, 2 if iz > 0.0 else 5
+    px, py, pz = ox - bvh.center[0], oy - bvh.center[1], oz - bvh.center[2]
+    found = 0
+    entry, stack = local_floats(WIDTH), local_ints(STACK)
+    stack[0], depth = 0, 1
+    while depth > 0:
+        depth -= 1
+        node = stack[depth]
+        _near_boxes(bvh.box, node, px, py, pz, 3 - nx, 5 - ny, 7 - nz, ix, iy, iz, nx, ny, nz, np.inf, entry)
+        for c in range(WIDTH):
+            if entry[c] == np.inf:
+                continue
+            size = bvh.held[node, c]
+            if size == 0:
+                stack[depth] = bvh.child[node, c]
+                depth += 1
+                continue
+            start = bvh.child[node, c]
+            for i in range(start, start + size):
+                if crossing(bvh.corner, i, x, y, z, kx, ky, kz, sx, sy, sz) >= 0.0:
+                    found += 1
+    return found
 
 
-def contains(bvh: Bvh, points_mm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Whether points (n, 3) lie inside a closed surface: majority of crossing parities along three rays."""
+@kernel
+def is_inside(bvh, x, y, z):
+    """Whether a point lies inside a closed surface.
+
+    Two oblique rays that agree decide; a third is asked where they differ: for a closed surface only within
+    rounding of itself, for one with a hole more often.
+    """
+    first = crossings(bvh, x, y, z, 0.5377, 0.6211, 0.5702) & 1
+    second = crossings(bvh, x, y, z, -0.7423, 0.4519, -0.4947) & 1
+    if first == second:
+        return first == 1
+    return crossings(bvh, x, y, z, 0.2911, -0.8713, 0.3949) & 1 == 1
+
+
+@parallel_kernel
+def _contains(bvh, where, inside):
+    for i in prange(where.shape[0]):
+        inside[i] = is_inside(bvh, where[i, 0], where[i, 1], where[i, 2])
+
+
+def contains(bvh: Bvh, points_mm: npt.ArrayLike) -> Bools:
+    """Whether points (n, 3) lie inside a closed surface, by the parity of crossings along oblique rays."""
     where = points(points_mm)
-    votes = np.zeros(len(where), np.int64)
-    for probe in _PROBES / np.linalg.norm(_PROBES, axis=1, keepdims=True):
-        offsets, _, _ = all_hits(bvh, where, np.broadcast_to(probe, where.shape))
-        votes += np.diff(offsets) % 2
-    return votes >= 2
+    inside = np.empty(len(where), np.bool_)
+    _contains(bvh, where, inside)
+    return inside
 
 
 def signed_distances(bvh: Bvh, points_mm: npt.ArrayLike) -> Floats:
     """Exact distance of points (n, 3) to a closed surface, negative inside, (n,) mm."""
     distance, _, _ = nearest_points(bvh, points_mm)
     return np.where(contains(bvh, points_mm), -distance, distance)
+
+
+def self_check(bvh: Bvh) -> list[str]:
+    """What is wrong with a tree, one sentence each; nothing for a sound one.
+
+    Checks that each triangle stands in exactly one leaf, each node below exactly one parent, within DEPTH
+    levels, and that each child's box holds its triangles.
+    """
+    wrong: list[str] = []
+    nodes, m = len(bvh.box), len(bvh.triangle)
+    if not np.array_equal(np.sort(bvh.triangle), np.arange(m)):
+        wrong.append("the leaf order is no permutation of the triangles")
+    inner = bvh.child[bvh.held == 0]
+    if not np.array_equal(np.sort(inner), np.arange(1, nodes)):
+        wrong.append("a node is reached by no parent or by two")
+    held = np.zeros(m, np.int64)
+    parts = bvh.corner.reshape(-1, 3, 3) - bvh.center
+    lows, highs = parts.min(axis=1), parts.max(axis=1)
+    level: list[tuple[int, Floats, Floats]] = [(0, np.full(3, -np.inf), np.full(3, np.inf))]
+    depth = 0
+    while level and depth <= DEPTH:
+        below: list[tuple[int, Floats, Floats]] = []
+        for node, outer_low, outer_high in level:
+            for c in range(WIDTH):
+                size, child = int(bvh.held[node, c]), int(bvh.child[node, c])
+                if size < 0:
+                    continue
+                low = np.maximum(bvh.box[node, :3, c].astype(np.float64), outer_low)
+                high = np.minimum(bvh.box[node, 3:, c].astype(np.float64), outer_high)
+                if size == 0:
+                    below.append((child, low, high))
+                    continue
+                part = slice(child, child + size)
+                held[part] += 1
+                if not (np.all(lows[part] >= low) and np.all(highs[part] <= high)):
+                    wrong.append(f"the box of leaf {child} does not hold its triangles")
+        level, depth = below, depth + 1
+    if level:
+        wrong.append(f"the tree is deeper than {DEPTH} levels")
+    if not np.all(held == 1):
+        wrong.append(f"{np.count_nonzero(held != 1)} triangles stand in no leaf or in two")
+    return wrong
