@@ -1,1 +1,1 @@
-"""imaging"""
+"""Files ⇄ volumes, label maps and surfaces."""

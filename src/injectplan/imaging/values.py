@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from injectplan.kernels.bvh import Bvh, build_bvh
 from injectplan.kernels.cast import Floats, Ints, cast
+from injectplan.measure import Notice
+from injectplan.structures import StructureInfo
 
 
 def _frozen_affine(affine: npt.ArrayLike) -> Floats:
@@ -54,11 +56,15 @@ class LabelMap(_Grid):
 
     names : label value → structure name (the project's vocabulary); values without a name stay unnamed.
     overlaps : structure name → mask (i, j, k) bool, for segments that overlap others in the file.
+    additions : structures beside the vocabulary that the label table defines.
+    notices : what reading found worth a warning.
     """
 
     labels: npt.NDArray[np.uint16]
     names: Mapping[int, str] = field(default_factory=dict)
     overlaps: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    additions: Mapping[str, StructureInfo] = field(default_factory=dict)
+    notices: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         labels = cast(self.labels, np.uint16, (None, None, None), "labels")
@@ -66,6 +72,26 @@ class LabelMap(_Grid):
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "names", MappingProxyType(dict(self.names)))
         object.__setattr__(self, "overlaps", MappingProxyType(dict(self.overlaps)))
+        object.__setattr__(self, "additions", MappingProxyType(dict(self.additions)))
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """The names that the table gives, each once, whether or not they occur."""
+        return tuple(dict.fromkeys([*self.names.values(), *self.overlaps]))
+
+    @cached_property
+    def counts(self) -> Mapping[int, int]:
+        """Label value → number of voxels, for the values that occur; background left out."""
+        found = np.bincount(self.labels.ravel(order="K"), minlength=1)
+        return MappingProxyType({int(v): int(found[v]) for v in np.flatnonzero(found) if v})
+
+    def volume_ml(self, structure: str) -> float:
+        """Volume of a structure's voxels, 0 when it does not occur."""
+        if structure in self.overlaps:
+            count = int(self.overlaps[structure].sum())
+        else:
+            count = sum(self.counts.get(value, 0) for value, name in self.names.items() if name == structure)
+        return count * self.voxel_volume_mm3 / 1000.0
 
     def mask(self, structure: str) -> npt.NDArray[np.bool_]:
         """Return where this structure lies, (i, j, k) bool; all False when it does not occur."""
@@ -77,9 +103,14 @@ class LabelMap(_Grid):
 
 @dataclass(frozen=True, eq=False)
 class Volume(_Grid):
-    """An image: values (i, j, k) or (i, j, k, component) float32, with full affine."""
+    """An image: values (i, j, k) or (i, j, k, component) float32, with full affine.
+
+    echo_times_ms : of the components, where the file states them.
+    """
 
     values: npt.NDArray[np.float32]
+    notices: tuple[Notice, ...] = ()
+    echo_times_ms: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         values = np.ascontiguousarray(self.values, dtype=np.float32)
