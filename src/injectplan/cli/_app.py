@@ -1,0 +1,81 @@
+"""The application: its commands, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from injectplan import __version__
+from injectplan.errors import InjectplanError
+from injectplan.measure import NOT_A_DEVICE
+
+app = App(
+    name="injectplan",
+    version=__version__,
+    help=f"""Plan, rehearse and simulate ultrasound-guided injections into the knee, hip and ankle.
+
+For {NOT_A_DEVICE}.
+
+Start with `injectplan demo --out demo`.""",
+    help_flags=["--help", "-h"],
+    version_flags=["--version"],
+    help_epilogue="Exit: 0 done, 2 bad input or usage, 3 refused (the result says why).",
+)
+# Each command is imported only when it is asked for, so that --help and shell completion stay quick.
+_COMMANDS = {
+    "demo": "Run the main job on the built-in knee phantom.",
+    "run": "Run a whole case: joint, alignment, plan, ultrasound preview, dose, report.",
+    "check": "Print every value a case runs with: given, default or assumed.",
+    "model": "Build a joint model from a segmentation or surfaces, and measure it.",
+    "t2": "Fit T2 relaxation times of a multi-echo image.",
+    "alignment": "Measure axial deformity, with its uncertainty and a verdict.",
+    "plan": "Search, rank and re-check needle trajectories.",
+    "frame": "Simulate one ultrasound frame with all its maps.",
+    "flow": "Compute pressure and force of an injection through a needle.",
+    "dose": "Estimate what an injection delivers, and where it goes.",
+    "phantom": "List or export the built-in phantoms.",
+    "schema": "Print the JSON Schema of a document.",
+    "doctor": "Show what this machine can do.",
+}
+for _name, _help in _COMMANDS.items():
+    app.command(f"injectplan.cli.{_name}:command", name=_name, help=_help)
+app.register_install_completion_command()
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; return its exit code. Errors made on purpose become one plain line on stderr."""
+    debug = "--debug" in arguments
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `injectplan … | head` ends quietly
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        return result if isinstance(result, int) and not isinstance(result, bool) else 0
+    except CycloptsError as error:
+        return _say(f"{_one_line(error)} (see injectplan --help)", 2)
+    except InjectplanError as error:
+        if debug:
+            raise
+        return _say(_one_line(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("stopped", 130)
+    except MemoryError:
+        return _say("out of memory: give a smaller input", 2)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _say(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Return the console for people, on stderr when the result goes to stdout as JSON."""
+    return Console(stderr=True, quiet=quiet, no_color="NO_COLOR" in os.environ, highlight=False)

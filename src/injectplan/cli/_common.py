@@ -1,0 +1,121 @@
+"""What all commands share: their common options, progress on stderr, and how a result leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from injectplan.documents import to_json
+from injectplan.errors import UsageError
+from injectplan.measure import NOT_A_DEVICE
+
+Report = Callable[[str, float], None]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """Options that every command has."""
+
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON, alone, on stdout.")] = False
+    out: Annotated[Path | None, Parameter(help="Folder to write into; without it nothing is written.")] = None
+    quiet: Annotated[bool, Parameter(negative="", help="No progress on stderr.")] = False
+    threads: Annotated[int | None, Parameter(help="Threads to use; results do not depend on it.")] = None
+    seed: Annotated[int | None, Parameter(help="Seed of all chance; default: the case's, else 0.")] = None
+    debug: Annotated[bool, Parameter(negative="", help="Show a traceback instead of one line.")] = False
+
+    def begin(self) -> None:
+        """Check the options and set the threads."""
+        from injectplan.kernels import set_threads
+
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads {self.threads}: needs at least 1")
+        if self.seed is not None and self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: needs 0 or more")
+        set_threads(self.threads)
+
+
+DEFAULT = Common()
+
+
+def out_console() -> Console:
+    """Return the console that tables go to."""
+    return Console(no_color="NO_COLOR" in os.environ or None, highlight=False)
+
+
+@contextmanager
+def progress(common: Common) -> Iterator[Report]:
+    """Give a callback that shows progress on stderr: a bar for people, a line per step for a log."""
+    if common.quiet:
+        yield lambda label, fraction: None
+    elif sys.stderr.isatty():
+        with _bar() as report:
+            yield report
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar() -> Iterator[Report]:
+    shown = Console(stderr=True, no_color="NO_COLOR" in os.environ or None)
+    columns = (TextColumn("{task.description:32}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=shown, transient=False) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(label: str, fraction: float) -> None:
+            step = label.split(":")[0]
+            if step not in tasks:
+                tasks[step] = bar.add_task(step, total=1.0)
+            bar.update(tasks[step], completed=fraction, description=label[:32])
+
+        yield report
+
+
+def _lines() -> Report:
+    begun: dict[str, float] = {}
+    done: set[str] = set()
+
+    def report(label: str, fraction: float) -> None:
+        step, inner = label.split(":")[0], ":" in label
+        if step not in begun:
+            begun[step] = time.perf_counter()
+            print(f"{step} …", file=sys.stderr, flush=True)
+        elif fraction >= 1.0 and not inner and step not in done:
+            done.add(step)
+            print(f"{step} done in {time.perf_counter() - begun[step]:.1f} s", file=sys.stderr, flush=True)
+
+    return report
+
+
+def finish(
+    document: Mapping[str, Any],
+    common: Common,
+    *,
+    table: Callable[[Console], None] | None = None,
+    write: Callable[[Path], None] | None = None,
+) -> None:
+    """Write the outputs, then print: JSON alone with --json, else a table for people."""
+    if common.out is not None and write is not None:
+        from injectplan.files import atomic_folder
+
+        with atomic_folder(common.out) as folder:
+            write(folder)
+    if common.json:
+        sys.stdout.write(to_json(document))
+        return
+    shown = out_console()
+    for warning in document.get("warnings", ()):
+        shown.print(f"[yellow]warning[/yellow] {warning['message']}")
+    if table is not None:
+        table(shown)
+    shown.print(f"[dim]{NOT_A_DEVICE}[/dim]")

@@ -1,0 +1,86 @@
+"""`injectplan alignment`: the leg's angles with their uncertainty, and the verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from injectplan.cli._common import DEFAULT, Common, finish, progress
+from injectplan.cli.model import named_files, unit_of
+from injectplan.errors import UsageError
+
+
+def command(
+    case: Path | None = None,
+    *,
+    surfaces: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
+    landmarks: Path | None = None,
+    side: Literal["left", "right"] | None = None,
+    frame: Literal["RAS", "LPS"] = "RAS",
+    units: str = "auto",
+    limit_deg: float = 10.0,
+    common: Common = DEFAULT,
+) -> int:
+    """Measure axial deformity, with the probability that it exceeds a limit.
+
+    Example: injectplan alignment --surfaces femur=femur.ply tibia=tibia.ply --side right --frame LPS
+
+    Parameters
+    ----------
+    case
+        Case file whose joint is measured.
+    surfaces
+        Instead of a case: NAME=FILE for femur, tibia, hip_bone, talus, fibula, patella.
+    landmarks
+        Instead of a case: landmark file (JSON, .mrk.json, .fcsv).
+    side
+        Which side; needed with surfaces.
+    frame
+        Of the surfaces.
+    units
+        Of the surfaces: auto, mm, m, or millimetres per unit.
+    limit_deg
+        Deviation that excludes.
+    """
+    from injectplan.workflow import align, write_alignment
+
+    common.begin()
+    if sum([case is not None, bool(surfaces), landmarks is not None]) != 1:
+        raise UsageError("give a case, --surfaces NAME=FILE … or --landmarks FILE, one of the three")
+    if not 0 < limit_deg < 90:
+        raise UsageError(f"--limit-deg {limit_deg:g}: needs a value between 0 and 90")
+    if surfaces and side is None:
+        raise UsageError("--side left|right is needed with --surfaces")
+    with progress(common) as report:
+        document, drawing = align(
+            case=case,
+            surfaces=named_files(surfaces or []),
+            landmarks=landmarks,
+            side=side,
+            frame=frame,
+            units=unit_of(units),
+            limit_deg=limit_deg,
+            seed=common.seed,
+            progress=report,
+        )
+
+    def table(shown: Console) -> None:
+        rows = Table("angle", "degrees", "± sd", "")
+        for name, entry in document["angles"].items():
+            known = entry["value"] is not None
+            rows.add_row(
+                name.removesuffix("_deg"),
+                f"{entry['value']:.1f}" if known else "-",
+                f"{entry['sd']:.1f}" if entry["sd"] is not None else "-",
+                "" if known else entry.get("reason", ""),
+            )
+        shown.print(rows)
+        verdict = document["verdict"]
+        shown.print(f"[bold]{verdict['state']}[/bold]: {' '.join(verdict['reasons'])}")
+
+    finish(document, common, table=table, write=lambda folder: write_alignment(document, drawing, folder))
+    return 3 if document["verdict"]["state"] == "REFUSED" else 0

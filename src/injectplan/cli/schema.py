@@ -1,0 +1,25 @@
+"""`injectplan schema`: the JSON Schema of a document."""
+
+from __future__ import annotations
+
+import sys
+
+from injectplan.cli._common import DEFAULT, Common
+
+
+def command(name: str, *, common: Common = DEFAULT) -> None:
+    """Print the JSON Schema of a document: case, model, alignment, plan, frame, dose, record, …
+
+    Example: injectplan schema plan
+
+    Parameters
+    ----------
+    name
+        Which document.
+    """
+    import injectplan.casefile  # registers the case file's schema
+    from injectplan.documents import json_schema, to_json
+
+    assert injectplan.casefile
+    common.begin()
+    sys.stdout.write(to_json(json_schema(name)))

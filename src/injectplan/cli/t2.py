@@ -1,0 +1,54 @@
+"""`injectplan t2`: T2 relaxation times from a multi-echo image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from injectplan.cli._common import DEFAULT, Common, finish
+
+
+def command(
+    image: Path,
+    *,
+    echo_times_ms: Annotated[list[float], Parameter(consume_multiple=True, negative="")],
+    mask: Path | None = None,
+    labels: str | None = None,
+    side: Literal["left", "right"] | None = None,
+    method: Literal["loglinear", "nonlinear", "qdess"] = "loglinear",
+    common: Common = DEFAULT,
+) -> None:
+    """Fit T2 voxel by voxel, with what was rejected counted by reason.
+
+    Example: injectplan t2 echoes.nrrd --echo-times-ms 10 20 30 40 --out out/t2
+
+    Parameters
+    ----------
+    image
+        Image with one component per echo.
+    echo_times_ms
+        Echo times, one per component.
+    mask
+        Segmentation on the same grid, for values per region.
+    labels
+        Label table of the mask.
+    side
+        Side, for label tables that need it.
+    method
+        How to fit.
+    """
+    from injectplan.workflow import measure_t2, write_t2
+
+    common.begin()
+    document, volume = measure_t2(image, echo_times_ms, mask=mask, labels=labels, side=side, method=method)
+
+    def table(shown: Console) -> None:
+        shown.print(
+            f"T2 of {document['n']} voxels: mean {document['mean_ms']:.2f} ms, "
+            f"median {document['median_ms']:.2f} ms"
+        )
+
+    finish(document, common, table=table, write=lambda folder: write_t2(document, volume, folder))

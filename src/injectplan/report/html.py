@@ -1,0 +1,104 @@
+"""One self-contained `report.html`: works offline, prints well, opens with the chosen trajectory."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy.typing as npt
+
+from injectplan.anatomy.model import JointModel
+from injectplan.injection.values import DoseEstimate
+from injectplan.planning.values import Plan
+from injectplan.report import pictures
+from injectplan.ultrasound.values import Frame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReportParts:
+    """What the report draws beside the record's numbers; a part that was refused is None or empty."""
+
+    joint: JointModel
+    plan: Plan | None
+    frames: Sequence[Frame]
+    captions: Sequence[str]
+    dose: DoseEstimate | None
+    drawing: Mapping[str, Sequence[object]]
+    probe_width_mm: float
+
+
+def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> None:
+    """Write the page. Texts are escaped; pictures are embedded."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    template = environment.from_string(
+        files("injectplan.report").joinpath("report.html.j2").read_text("utf-8")
+    )
+    trajectories = record["plan"]["trajectories"]
+    angles, refused = _angles(record["alignment"].get("angles", {}))
+    structures = record["model"]["structures"]
+    rejected = record["plan"]["searched"]["rejected_by"]
+    page = template.render(
+        record=record,
+        best=trajectories[0] if trajectories else None,
+        verdict=record["alignment"].get("verdict") or _no_verdict(record["alignment"]),
+        angles=angles,
+        refused_angles=refused,
+        rejected=sorted(rejected.items(), key=lambda item: -item[1])[:8],
+        segmented=[(n, s) for n, s in structures.items() if s["source"] == "segmented"],
+        completed=[n for n, s in structures.items() if s["source"] == "completed"],
+        nearest=nearest,
+        pictures=_pictures(parts),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def nearest(trajectory: Mapping[str, Any], most: int = 4) -> list[tuple[str, float]]:
+    """Return the structures nearest to a trajectory's needle, nearest first."""
+    known = [(name, mm) for name, mm in trajectory["clearance_mm"].items() if mm is not None]
+    return sorted(known, key=lambda item: item[1])[:most]
+
+
+def _angles(
+    angles: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[tuple[str, Mapping[str, Any]]], list[tuple[str, str]]]:
+    measured, refused = [], []
+    for name, angle in angles.items():
+        word = name.removesuffix("_deg")
+        if angle["value"] is not None:
+            measured.append((word, angle))
+        else:
+            refused.append((word, angle.get("reason", "")))
+    return measured, refused
+
+
+def _no_verdict(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {"state": "REFUSED", "limit_deg": 10.0, "reasons": [document.get("refused", "")]}
+
+
+def _embed(picture: npt.NDArray[Any]) -> str:
+    return "data:image/png;base64," + base64.b64encode(pictures.png_bytes(picture)).decode("ascii")
+
+
+def _pictures(parts: ReportParts) -> dict[str, Any]:
+    joint, best = parts.joint, parts.plan.trajectories[0] if parts.plan else None
+    through = best.tip_mm if best is not None else joint.axes.origin_mm
+    result: dict[str, Any] = {
+        "stills": [
+            _embed(pictures.scene(joint, best, probe_width_mm=parts.probe_width_mm, from_lateral_deg=angle))
+            for angle in (20.0, 80.0)
+        ],
+        "planes": _embed(pictures.three_planes(joint, through, best)),
+        "frames": [
+            {"src": _embed(pictures.frame_panel(frame)), "caption": caption}
+            for frame, caption in zip(parts.frames, parts.captions, strict=True)
+        ],
+        "alignment": _embed(pictures.alignment_drawing(parts.drawing)) if parts.drawing else None,
+    }
+    if parts.dose is not None:
+        result["dose"] = _embed(pictures.dose_plots(parts.dose.dose_volume, parts.dose.dose_surface))
+    return result

@@ -1,0 +1,363 @@
+"""Pictures of a rehearsal as RGB arrays: three planes, 3-D stills, frames with overlay, angles, dose."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from injectplan.anatomy.model import JointModel
+from injectplan.kernels.cast import Bytes, Floats
+from injectplan.planning.values import Trajectory
+from injectplan.report.raycast import Camera, Solid, box, render, tube
+from injectplan.structures import all_structures
+from injectplan.ultrasound.values import Frame
+
+NEEDLE_COLOUR = (0.85, 0.10, 0.45)
+PROBE_COLOUR = (0.35, 0.45, 0.60)
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+# Envelopes that would hide what lies inside; the skin alone is drawn, see-through.
+_HIDDEN = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
+
+
+def colour_of(name: str) -> tuple[float, float, float]:
+    """Return a structure's colour, 0–1; grey for one outside the vocabulary."""
+    known = all_structures().get(name)
+    red, green, blue = known.color if known else (160, 160, 160)
+    return red / 255, green / 255, blue / 255
+
+
+def save(picture: npt.NDArray[np.uint8], path: Path, *, format: str | None = None) -> None:
+    """Write an RGB or grey picture as PNG."""
+    Image.fromarray(np.ascontiguousarray(picture)).save(path, format=format or "PNG", optimize=False)
+
+
+def save_gif(frames: Sequence[npt.NDArray[np.uint8]], path: Path, *, frame_ms: int = 80) -> None:
+    """Write grey frames as an animation."""
+    images = [Image.fromarray(np.ascontiguousarray(f)) for f in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=frame_ms, loop=0)
+
+
+def png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
+    """Return a picture as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _array(figure: Figure) -> Bytes:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
+
+
+# --- three planes -------------------------------------------------------------------------------------------
+
+
+def _plane(
+    joint: JointModel, through_mm: Floats, across: Floats, up: Floats, half_mm: float, step_mm: float
+) -> tuple[npt.NDArray[np.uint16], Bytes]:
+    """Sample the completed labels on a plane: values, and their colours as RGB."""
+    steps = np.arange(-half_mm, half_mm, step_mm)
+    points = through_mm + steps[None, :, None] * across + steps[::-1][:, None, None] * up
+    index = np.round(joint.labels.to_voxel(points)).astype(int)
+    inside = ((index >= 0) & (index < joint.labels.labels.shape)).all(axis=-1)
+    index[~inside] = 0
+    values = np.where(inside, joint.labels.labels[tuple(np.moveaxis(index, -1, 0))], 0).astype(np.uint16)
+    table = np.full((int(values.max(initial=0)) + 1, 3), 16, np.uint8)
+    for value, name in joint.labels.names.items():
+        if value < len(table):
+            table[value] = np.round(255 * np.array(colour_of(name)))
+    return values, table[values]
+
+
+def three_planes(
+    joint: JointModel,
+    through_mm: Floats,
+    trajectory: Trajectory | None = None,
+    *,
+    half_mm: float = 75.0,
+    step_mm: float = 0.4,
+) -> Bytes:
+    """Draw the sagittal, axial and frontal plane through a point, with the needle and a legend."""
+    lateral, anterior, proximal = joint.axes.lateral, joint.axes.anterior, joint.axes.proximal
+    # As radiologists hang them: patient's right on the left of the picture, anterior left in the sagittal.
+    to_left = lateral if joint.side == "left" else -lateral
+    planes = (
+        ("sagittal", -anterior, proximal, ("anterior", "posterior", "proximal", "distal")),
+        ("axial", to_left, anterior, (*_sides(joint.side), "anterior", "posterior")),
+        ("frontal", to_left, proximal, (*_sides(joint.side), "proximal", "distal")),
+    )
+    seen: set[int] = set()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(13.2, 5.4), dpi=100)
+        axes = figure.subplots(1, 3)
+        for axis, (title, across, up, words) in zip(axes, planes, strict=True):
+            values, picture = _plane(joint, through_mm, across, up, half_mm, step_mm)
+            seen |= set(np.unique(values).tolist())
+            axis.imshow(picture, extent=(-half_mm, half_mm, -half_mm, half_mm), interpolation="nearest")
+            if trajectory is not None:
+                ends = np.stack([trajectory.entry_mm, trajectory.tip_mm]) - through_mm
+                axis.plot(ends @ across, ends @ up, color="white", lw=3.2, solid_capstyle="round")
+                axis.plot(ends @ across, ends @ up, color=NEEDLE_COLOUR, lw=1.8, solid_capstyle="round")
+                axis.plot(ends[1] @ across, ends[1] @ up, "o", ms=4, mfc="white", mec=NEEDLE_COLOUR)
+            _decorate_plane(axis, title, words, half_mm)
+        names = sorted(
+            {joint.labels.names[v] for v in seen if v in joint.labels.names},
+            key=lambda n: list(all_structures()).index(n) if n in all_structures() else 999,
+        )
+        figure.legend(
+            handles=[Patch(color=colour_of(n), label=n.replace("_", " ")) for n in names],
+            loc="lower center", ncols=7, fontsize=7, frameon=False,
+        )  # fmt: skip
+        figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.17, wspace=0.06)
+        return _array(figure)
+
+
+def _sides(side: str) -> tuple[str, str]:
+    return ("lateral", "medial") if side == "right" else ("medial", "lateral")
+
+
+def _decorate_plane(axis: Axes, title: str, words: tuple[str, ...], half_mm: float) -> None:
+    left, right, top, bottom = words
+    style: dict[str, Any] = {"color": "white", "fontsize": 8, "ha": "center", "va": "center"}
+    axis.text(-0.95 * half_mm, 0, left, rotation=90, **style)
+    axis.text(0.95 * half_mm, 0, right, rotation=90, **style)
+    axis.text(0, 0.94 * half_mm, top, **style)
+    axis.text(0, -0.94 * half_mm, bottom, **style)
+    x, y = 0.55 * half_mm, -0.86 * half_mm
+    axis.plot([x, x + 20], [y, y], color="white", lw=2)
+    axis.text(x + 10, y + 3, "20 mm", color="white", fontsize=7, ha="center")
+    axis.set_title(title, fontsize=10)
+    axis.set_xlim(-half_mm, half_mm)
+    axis.set_ylim(-half_mm, half_mm)
+    axis.set_axis_off()
+
+
+# --- 3-D stills ---------------------------------------------------------------------------------------------
+
+
+def _solids(joint: JointModel, *, skin: bool) -> list[Solid]:
+    solids = []
+    for name, structure in joint.structures.items():
+        if name in _HIDDEN or not len(structure.surface.triangles):
+            continue
+        opacity = 1.0
+        if structure.risk not in ("bone", "cartilage", "artery", "vein", "nerve"):
+            opacity = 0.28 if structure.risk == "tendon" else 0.0
+        if structure.tissue == "meniscus":
+            opacity = 1.0
+        if opacity:
+            solids.append(Solid(surface=structure.surface, colour=colour_of(name), opacity=opacity))
+    solids.append(Solid(surface=joint.cavity.surface, colour=(0.25, 0.60, 0.95), opacity=0.45))
+    if skin and "skin" in joint.structures:
+        solids.append(
+            Solid(surface=joint.structures["skin"].surface, colour=(0.93, 0.76, 0.66), opacity=0.16)
+        )
+    return solids
+
+
+def _camera(joint: JointModel, from_lateral: float, height_mm: float, center_mm: Floats) -> Camera:
+    """Look at the joint from the front, turned towards its lateral side by an angle in degrees."""
+    turn = np.radians(from_lateral)
+    axes = joint.axes
+    towards = np.cos(turn) * axes.anterior + np.sin(turn) * axes.lateral + 0.25 * axes.proximal
+    return Camera(center_mm=center_mm, direction=-towards, up=axes.proximal, height_mm=height_mm)
+
+
+def needle_solids(trajectory: Trajectory, probe_width_mm: float) -> list[Solid]:
+    """Return the needle with its hub, and the probe's housing at its planned pose."""
+    along = (trajectory.entry_mm - trajectory.tip_mm) / np.linalg.norm(
+        trajectory.entry_mm - trajectory.tip_mm
+    )
+    hub = trajectory.entry_mm + 25.0 * along
+    half = probe_width_mm / 2
+    pose = trajectory.ultrasound.probe_to_patient.matrix
+    return [
+        Solid(surface=tube(trajectory.tip_mm, hub, 0.8), colour=NEEDLE_COLOUR),
+        Solid(surface=tube(hub, hub + 14.0 * along, 2.6), colour=NEEDLE_COLOUR),
+        Solid(surface=box([-half, -4, -26], [half, 4, -0.5], pose), colour=PROBE_COLOUR, opacity=0.55),
+    ]
+
+
+def scene(
+    joint: JointModel,
+    trajectory: Trajectory | None = None,
+    *,
+    probe_width_mm: float = 38.0,
+    from_lateral_deg: float = 45.0,
+    width: int = 560,
+    height: int = 640,
+    skin: bool = True,
+) -> Bytes:
+    """Draw the joint in 3-D, with the needle and the probe of a trajectory."""
+    solids = _solids(joint, skin=skin)
+    if trajectory is not None:
+        solids += needle_solids(trajectory, probe_width_mm)
+    bones = [s.surface.bounds_mm for n, s in joint.structures.items() if s.risk == "bone"]
+    extent = np.concatenate([*bones, [joint.axes.origin_mm]]) @ joint.axes.proximal
+    reach = 1.05 * (extent.max() - extent.min())
+    height_mm = float(np.clip(reach, 120.0, 260.0))
+    camera = _camera(joint, from_lateral_deg, height_mm, joint.axes.origin_mm)
+    return render(solids, camera, width=width, height=height)
+
+
+def joint_views(joint: JointModel) -> Bytes:
+    """Draw a joint for `views.png`: three planes above, two 3-D stills below."""
+    planes = three_planes(joint, joint.axes.origin_mm)
+    stills = [scene(joint, from_lateral_deg=a, width=planes.shape[1] // 2, height=560) for a in (15.0, 75.0)]
+    below = np.concatenate(stills, axis=1)
+    pad = planes.shape[1] - below.shape[1]
+    below = np.pad(below, ((0, 0), (0, pad), (0, 0)), constant_values=255)
+    return np.concatenate([planes, below], axis=0)
+
+
+# --- ultrasound ---------------------------------------------------------------------------------------------
+
+
+def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
+    """Draw a frame as a sonographer sees it, and beside it the same with what lies where."""
+    mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 1]))
+    height, width = frame.bmode.shape
+    visible = np.isfinite(frame.depth_mm)
+    with mpl.rc_context(STYLE):
+        size = (13.2, 13.2 * 0.47 * height / width + 0.75)
+        figure = Figure(figsize=size, dpi=100)
+        (plain_axis, named_axis) = figure.subplots(1, 2)
+        for axis in (plain_axis, named_axis):
+            axis.imshow(frame.bmode, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            axis.set_axis_off()
+            _depth_scale(axis, mm, height, width)
+        present = [v for v in np.unique(frame.labels[visible]) if v in frame.label_names]
+        handles = []
+        for value in present:
+            name = frame.label_names[int(value)]
+            where = (frame.labels == value) & visible
+            if where.mean() < 0.001:
+                continue
+            overlay = np.zeros((height, width, 4))
+            overlay[where] = (*colour_of(name), 0.32)
+            named_axis.imshow(overlay, interpolation="nearest")
+            handles.append(Patch(color=colour_of(name), label=name.replace("_", " ")))
+        if frame.needle.any():
+            overlay = np.zeros((height, width, 4))
+            overlay[frame.needle > 0] = (*NEEDLE_COLOUR, 0.9)
+            named_axis.imshow(overlay, interpolation="nearest")
+            handles.append(Patch(color=NEEDLE_COLOUR, label="needle"))
+        figure.legend(handles=handles, loc="lower center", ncols=8, fontsize=7, frameon=False)
+        if title:
+            figure.suptitle(title, fontsize=10)
+        figure.subplots_adjust(left=0.03, right=0.99, top=0.95, bottom=0.10, wspace=0.05)
+        return _array(figure)
+
+
+def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
+    """Draw ticks each 5 mm of depth down the left edge, and a 10 mm bar."""
+    style: dict[str, Any] = {"fontsize": 7, "ha": "right", "va": "center", "clip_on": False}
+    for depth in np.arange(0, height * mm, 5.0):
+        long = depth % 10 == 0
+        axis.plot(
+            [-width * (0.02 if long else 0.01), 0], [depth / mm] * 2, color="black", lw=1, clip_on=False
+        )
+        if long:
+            axis.text(
+                -width * 0.025,
+                depth / mm,
+                f"{depth / 10:.0f}",
+                fontsize=7,
+                ha="right",
+                va="center",
+                clip_on=False,
+            )
+    axis.text(-width * 0.025, height * 1.02, "cm", **style)
+    right = width - 0.03 * width
+    axis.plot([right - 10 / mm, right], [height * 0.965] * 2, color="white", lw=2)
+    axis.text(right - 5 / mm, height * 0.945, "10 mm", color="white", fontsize=7, ha="center")
+
+
+# --- plots --------------------------------------------------------------------------------------------------
+
+
+def alignment_drawing(drawing: Mapping[str, Sequence[object]]) -> Bytes:
+    """Draw the leg's outlines, axes, arcs and labels, frontal and sagittal, as surgeons draw them.
+
+    drawing : view name → lines; each line has `points_mm` (n, 2), `kind` and `label`.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.0, 6.6), dpi=100)
+        axes = figure.subplots(1, max(1, len(drawing)), squeeze=False)
+        for axis, (view, lines) in zip(axes[0], drawing.items(), strict=False):
+            for line in lines:
+                _draw_line(axis, line)
+            axis.set_aspect("equal")
+            axis.set_title(view, fontsize=10)
+            axis.set_axis_off()
+        figure.tight_layout()
+        return _array(figure)
+
+
+_LINES: dict[str, dict[str, Any]] = {
+    "outline": {"color": "0.75", "lw": 0.8},
+    "axis": {"color": "#1f5fa8", "lw": 1.6},
+    "line": {"color": "#b5502c", "lw": 1.4},
+    "arc": {"color": "#2c7a3f", "lw": 1.2},
+    "point": {"color": "black", "marker": "o", "ms": 3, "lw": 0},
+}
+
+
+def _draw_line(axis: Axes, line: object) -> None:
+    points = np.asarray(getattr(line, "points_mm"))  # noqa: B009 - any value with these names can be drawn
+    kind = str(getattr(line, "kind"))  # noqa: B009
+    axis.plot(points[:, 0], points[:, 1], **_LINES.get(kind, _LINES["line"]))
+    label = getattr(line, "label", "")
+    if label:
+        x, y = points[len(points) // 2]
+        axis.annotate(label, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center")
+
+
+def dose_plots(
+    dose_volume: Mapping[str, npt.ArrayLike], dose_surface: Mapping[str, Mapping[str, npt.ArrayLike]]
+) -> Bytes:
+    """Draw how much of the cavity is filled against what was injected, and cells per area on each surface."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11.0, 3.8), dpi=100)
+        (left, right) = figure.subplots(1, 2)
+        keys = list(dose_volume)
+        if len(keys) >= 2:
+            x = np.asarray(dose_volume[keys[0]], dtype=float)
+            for key in keys[1:]:
+                y = np.asarray(dose_volume[key], dtype=float)
+                if y.shape == x.shape:
+                    left.plot(x, y, label=key.replace("_", " "))
+            left.set_xlabel(keys[0].replace("_", " "))
+            left.legend(fontsize=8, frameon=False)
+        left.set_title("dose-volume", fontsize=10)
+        drawn = False
+        for name, entry in dose_surface.items():
+            x = np.asarray(entry["cells_per_cm2"], dtype=float)
+            y = np.asarray(entry["area_fraction"], dtype=float)
+            if x.size and x.max() > 0:
+                right.plot(x / 1e6, 100 * y, label=name.replace("_", " "), color=colour_of(name))
+                drawn = True
+        right.set_xlabel("million cells per cm², at least")
+        right.set_ylabel("% of the surface")
+        right.set_title("dose-surface" if drawn else "dose-surface: no cells injected", fontsize=10)
+        if drawn:
+            right.legend(fontsize=8, frameon=False)
+        figure.tight_layout()
+        return _array(figure)

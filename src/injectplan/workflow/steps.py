@@ -1,0 +1,274 @@
+"""What each command computes: from paths and options to a value and its document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from injectplan import imaging
+from injectplan.alignment import (
+    Alignment,
+    alignment_document,
+    measure_alignment,
+    measure_alignment_of_landmarks,
+    read_landmarks,
+)
+from injectplan.anatomy import build_joint, measure_t2_image, model_document
+from injectplan.anatomy.model import JointModel, Kind, Side
+from injectplan.casefile import Case, read_case
+from injectplan.documents import SCHEMA
+from injectplan.errors import RefusedError, UsageError
+from injectplan.imaging.values import Surface, Volume
+from injectplan.injection import (
+    DoseEstimate,
+    dose_document,
+    estimate_dose,
+    flow_document,
+    flow_through_needle,
+)
+from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
+from injectplan.measure import NOT_A_DEVICE
+from injectplan.planning import Plan, plan_document, plan_injection
+from injectplan.ultrasound import Frame, frame_document
+from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, joint_of
+
+Progress = Callable[[str, float], None]
+Document = dict[str, Any]
+
+
+def reseeded(case: Case, seed: int | None) -> Case:
+    """Return the case with another seed, when one was given."""
+    return case if seed is None else replace(case, seed=seed)
+
+
+def check_case(path: Path) -> Document:
+    """Return the effective case: every value with its source, and what is assumed."""
+    case = read_case(path)
+    return {"schema": SCHEMA, "case": case.effective, "assumed": list(case.assumed)}
+
+
+def refused(error: RefusedError) -> Document:
+    """Return the document of a step that was refused: it says why."""
+    return {"schema": SCHEMA, "refused": str(error), "reason": type(error).__name__, "purpose": NOT_A_DEVICE}
+
+
+def build_and_describe(
+    *,
+    labelmap: Path | None,
+    surfaces: Mapping[str, Path],
+    kind: Kind,
+    side: Side,
+    labels: str | None,
+    image: Path | None,
+    units: str | float,
+    frame: Literal["RAS", "LPS"],
+    completion: Literal["auto", "none"],
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[JointModel, Document]:
+    """Build a joint from files and describe it."""
+    started = time.perf_counter()
+    given: Any
+    if labelmap is not None:
+        given = imaging.read_labelmap(labelmap, labels, side)
+    else:
+        given = imaging.read_surfaces(surfaces, units=units, frame=frame)
+    volume = imaging.read_volume(image) if image is not None else None
+    read_s = time.perf_counter() - started
+    joint = build_joint(
+        given, kind=kind, side=side, completion=completion, image=volume, seed=seed, progress=progress
+    )
+    document = model_document(joint)
+    document["seconds"] = {
+        "read": read_s, **document.get("seconds", {}), "total": time.perf_counter() - started
+    }  # fmt: skip
+    return joint, document
+
+
+def measure_t2(
+    image: Path,
+    echo_times_ms: Sequence[float],
+    *,
+    mask: Path | None,
+    labels: str | None,
+    side: Side | None,
+    method: Literal["loglinear", "nonlinear", "qdess"],
+) -> tuple[Document, Volume]:
+    """Fit T2 of an image file; the document, and the map."""
+    volume = imaging.read_volume(image)
+    regions = imaging.read_labelmap(mask, labels, side) if mask is not None else None
+    return measure_t2_image(volume, echo_times_ms, regions=regions, method=method)
+
+
+def align(
+    *,
+    case: Path | None,
+    surfaces: Mapping[str, Path],
+    landmarks: Path | None,
+    side: Side | None,
+    frame: Literal["RAS", "LPS"],
+    units: str | float,
+    limit_deg: float,
+    seed: int | None,
+    progress: Progress | None = None,
+) -> tuple[Document, tuple[Alignment, Mapping[str, Surface]]]:
+    """Measure alignment from a case, surfaces or landmarks; the document, and what a drawing needs."""
+    bones: Mapping[str, Surface] = {}
+    if landmarks is not None:
+        read_side, points = read_landmarks(landmarks, frame=frame)
+        if side is not None and read_side is not None and side != read_side:
+            raise UsageError(f"--side {side}: {landmarks.name} says {read_side}; leave one out")
+        alignment = measure_alignment_of_landmarks(
+            points, side or read_side, limit_deg=limit_deg, seed=seed or 0
+        )
+    else:
+        if case is not None:
+            read = reseeded(read_case(case), seed)
+            joint, _ = joint_of(read, progress=progress)
+            bones, side, seed = joint.bones, joint.side, read.seed
+        else:
+            bones = imaging.read_surfaces(surfaces, units=units, frame=frame)
+        alignment = measure_alignment(bones, side, limit_deg=limit_deg, seed=seed or 0)
+    return alignment_document(alignment), (alignment, bones)
+
+
+def plan_case(
+    path: Path, *, seed: int | None, progress: Progress | None = None
+) -> tuple[Plan | None, Document]:
+    """Plan a case; when no trajectory keeps every constraint the document says why and the plan is None."""
+    case = reseeded(read_case(path), seed)
+    started = time.perf_counter()
+    joint, _ = joint_of(case, progress=progress)
+    model_s = time.perf_counter() - started
+    try:
+        plan = plan_injection(
+            joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
+        )
+    except RefusedError as error:
+        return None, _refused_plan(error)
+    document = plan_document(plan)
+    document["seconds"] = {**document["seconds"], "model": model_s, "total": time.perf_counter() - started}
+    return plan, document
+
+
+def _refused_plan(error: RefusedError) -> Document:
+    searched = getattr(error, "searched", None)
+    document = refused(error) | {"trajectories": [], "pareto_size": 0, "seconds": {}}
+    document["searched"] = (
+        {k: getattr(searched, k) for k in ("entries", "targets", "pairs", "feasible", "rejected_by")}
+        if searched is not None
+        else {"entries": 0, "targets": 0, "pairs": 0, "feasible": 0, "rejected_by": {}}
+    )
+    return document
+
+
+def simulate_case_frame(
+    path: Path, *, seed: int | None, progress: Progress | None = None
+) -> tuple[Frame | None, Document]:
+    """Simulate a case's frame, timed over 30 warm repeats; None when no trajectory could show one."""
+    case = reseeded(read_case(path), seed)
+    timer = FrameTimer(repeats=30)
+    try:
+        frame, _ = frame_of(case, progress=progress, timer=timer)
+    except RefusedError as error:
+        return None, refused(error)
+    document = frame_document(frame)
+    document["frame_ms"] = list(timer.median_p95_ms)
+    return frame, document
+
+
+def dose_case(
+    path: Path, *, seed: int | None, progress: Progress | None = None
+) -> tuple[DoseEstimate | None, Document]:
+    """Estimate the dose of a case's best trajectory; None when there is none, and the document says why."""
+    case = reseeded(read_case(path), seed)
+    joint, _ = joint_of(case, progress=progress)
+    try:
+        plan = plan_injection(
+            joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
+        )
+        dose = estimate_dose(plan.trajectories[0], joint, case.injectate, case.needle, seed=case.seed)
+    except RefusedError as error:
+        return None, refused(error)
+    return dose, dose_document(dose)
+
+
+def needle_flow(
+    *,
+    gauge: float | None,
+    id_mm: float | None,
+    length_mm: float,
+    volume_ml: float,
+    time_s: float,
+    viscosity_mpa_s: float | None,
+    k_pa_s_n: float | None,
+    n: float | None,
+    barrel_mm: float | None,
+) -> Document:
+    """Return the flow's document for a needle and a fluid given by numbers."""
+    if gauge is None and id_mm is None:
+        raise UsageError("give --gauge or --id-mm: which needle")
+    if (viscosity_mpa_s is None) == (k_pa_s_n is None):
+        raise UsageError("give --viscosity-mpa-s, or --k-pa-s-n with --n: one fluid")
+    if k_pa_s_n is not None and n is None:
+        raise UsageError("--n is needed with --k-pa-s-n")
+    for name, value in (("length-mm", length_mm), ("volume-ml", volume_ml), ("time-s", time_s)):
+        if not (np.isfinite(value) and value > 0):
+            raise UsageError(f"--{name} {value:g}: needs a positive number")
+    if gauge is not None:
+        needle = needle_of(gauge, length_mm, inner_mm=id_mm)
+    else:
+        assert id_mm is not None
+        if not 0.05 <= id_mm <= 5:
+            raise UsageError(f"--id-mm {id_mm:g}: needs 0.05 to 5 mm")
+        needle = Needle(gauge=0, length_mm=length_mm, inner_mm=id_mm, outer_mm=1.5 * id_mm, source="given")
+    changes: dict[str, float] = {"volume_ml": volume_ml, "flow_ml_s": volume_ml / time_s}
+    if viscosity_mpa_s is not None:
+        changes["viscosity_mpa_s"] = viscosity_mpa_s
+    else:
+        assert k_pa_s_n is not None
+        assert n is not None
+        changes |= {"k_pa_s_n": k_pa_s_n, "n": n}
+    syringe = syringe_of(volume_ml, barrel_mm=barrel_mm)
+    return flow_document(flow_through_needle(needle, injectate_of("custom", **changes), syringe))
+
+
+def record_of(result: CaseResult) -> Document:
+    """Return the record of a whole run: every part's document, the assumptions, the provenance."""
+    refusals = result.refusals
+    plan: Document = (
+        plan_document(result.plan) if result.plan is not None else _refused_plan(refusals["plan"])
+    )
+    return {
+        "schema": SCHEMA,
+        "name": result.case.name,
+        "purpose": NOT_A_DEVICE,
+        "case": result.case.effective,
+        "model": model_document(result.joint),
+        "alignment": alignment_document(result.alignment)
+        if result.alignment
+        else refused(refusals["alignment"]),
+        "plan": plan,
+        "dose": dose_document(result.dose) if result.dose is not None else None,
+        "preview": _preview_document(result),
+        "refused": {step: str(error) for step, error in refusals.items()},
+        "warnings": [notice.to_json() for notice in result.notices],
+        "assumed": list(result.assumed),
+        "provenance": {**result.provenance},
+        "seconds": dict(result.seconds),
+    }
+
+
+def _preview_document(result: CaseResult) -> Document:
+    if result.preview is None:
+        return {"frames": 0}
+    return {
+        "frames": len(result.preview.frames),
+        "visibility": [f.visibility for f in result.preview.frames],
+        "probe": result.case.probe.name,
+    }

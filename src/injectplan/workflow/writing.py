@@ -1,0 +1,133 @@
+"""What each command writes, into a folder that appears as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from injectplan.alignment import Alignment, alignment_drawing
+from injectplan.anatomy import save_joint
+from injectplan.anatomy.model import JointModel
+from injectplan.documents import to_json
+from injectplan.files import atomic_file
+from injectplan.imaging import write_volume
+from injectplan.imaging.values import Surface, Volume
+from injectplan.interop import write_axes, write_markups, write_plan_csv, write_skin_map
+from injectplan.planning import Plan
+from injectplan.report import pictures
+from injectplan.report.html import ReportParts, write_report
+from injectplan.ultrasound import Frame
+from injectplan.workflow.steps import record_of
+from injectplan.workflow.story import CaseResult
+
+Document = Mapping[str, Any]
+
+
+def _write_json(document: Document, path: Path) -> None:
+    path.write_text(to_json(document), encoding="utf-8")
+
+
+def write_model(joint: JointModel, document: Document, folder: Path) -> None:
+    """Write the saved joint, its document and its picture."""
+    save_joint(joint, folder)
+    _write_json(document, folder / "model.json")
+    pictures.save(pictures.joint_views(joint), folder / "views.png")
+
+
+def write_t2(document: Document, volume: Volume, folder: Path) -> None:
+    """Write the T2 map and its document."""
+    write_volume(volume, folder / "t2.nii.gz")
+    _write_json(document, folder / "t2.json")
+
+
+def write_alignment(document: Document, drawn: tuple[Alignment, Mapping[str, Surface]], folder: Path) -> None:
+    """Write the angles, the axes for 3D Slicer, and the drawing."""
+    alignment, bones = drawn
+    _write_json(document, folder / "alignment.json")
+    write_axes(alignment, folder / "axes.mrk.json")
+    pictures.save(pictures.alignment_drawing(alignment_drawing(alignment, bones)), folder / "alignment.png")
+
+
+def write_plan(plan: Plan | None, document: Document, folder: Path) -> None:
+    """Write the plan; a refused one leaves its reasons only."""
+    _write_json(document, folder / "plan.json")
+    if plan is not None:
+        write_markups(plan, folder / "plan.mrk.json")
+        write_plan_csv(plan, folder / "plan.csv")
+        write_skin_map(plan, folder / "skin_map.vtp")
+
+
+def write_dose(document: Document, folder: Path) -> None:
+    """Write the dose document."""
+    _write_json(document, folder / "dose.json")
+
+
+FRAME_ARRAYS = (
+    "bmode", "envelope_db", "line_origin_mm", "line_direction", "labels", "needle", "shadow", "trust",
+    "depth_mm", "pixel_to_patient",
+)  # fmt: skip
+
+
+def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | None) -> None:
+    """Write a frame's arrays and its picture; each file appears as a whole."""
+    if out is not None:
+        arrays = {name: getattr(frame, name) for name in FRAME_ARRAYS}
+        with atomic_file(out) as path, path.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                **arrays,
+                sample_mm=np.float64(frame.sample_mm),
+                frame_ms=np.array(document["frame_ms"]),
+                label_names=np.array(to_json(dict(frame.label_names))),
+            )
+    if png is not None:
+        with atomic_file(png) as path:
+            pictures.save(frame.bmode, path, format="PNG")
+
+
+def write_case_result(
+    result: CaseResult, folder: Path, *, progress: Callable[[str, float], None] | None = None
+) -> None:
+    """Write everything a run gave: record, report, model, plan, alignment, dose, frames, preview."""
+    say = progress or (lambda label, fraction: None)
+    say("report", 0.0)
+    record = record_of(result)
+    (folder / "model").mkdir()
+    save_joint(result.joint, folder / "model")
+    _write_json(record["model"], folder / "model" / "model.json")
+    _write_json(record["alignment"], folder / "alignment.json")
+    write_plan(result.plan, record["plan"], folder)
+    if record["dose"] is not None:
+        write_dose(record["dose"], folder)
+    if result.preview is not None:
+        _write_preview(result, folder)
+    say("report: pictures", 0.4)
+    write_report(record, _report_parts(result), folder / "report.html")
+    _write_json(record, folder / "record.json")
+    say("report", 1.0)
+
+
+def _report_parts(result: CaseResult) -> ReportParts:
+    preview = result.preview
+    chosen = preview.highlights if preview is not None else ()
+    return ReportParts(
+        joint=result.joint,
+        plan=result.plan,
+        frames=[preview.frames[i] for i, _ in chosen] if preview is not None else [],
+        captions=[caption for _, caption in chosen],
+        dose=result.dose,
+        drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else {},
+        probe_width_mm=result.case.probe.width_mm,
+    )
+
+
+def _write_preview(result: CaseResult, folder: Path) -> None:
+    assert result.preview is not None
+    (folder / "frames").mkdir()
+    shown = [frame.bmode for frame in result.preview.frames]
+    for i, picture in enumerate(shown):
+        pictures.save(picture, folder / "frames" / f"rank1_{i:03d}.png")
+    pictures.save_gif(shown, folder / "preview.gif")
