@@ -177,18 +177,22 @@ _NEEDLES: Mapping[Kind, tuple[float, float]] = {"knee": (22, 50.0), "hip": (22, 
 _VOLUMES_ML: Mapping[Kind, float] = {"knee": 5.0, "hip": 5.0, "ankle": 3.0}
 
 
+# A probe table with one of these and no model is an inline probe; other keys turn the default model's controls.
+_INLINE_KEYS = frozenset(
+    ("kind", "frequency_mhz", "bandwidth", "lines", "width_mm", "radius_mm", "angle_deg", "raw", "f_number")
+)
+
+
 def _probe(table: ProbeTable, kind: Kind) -> Probe:
     """Return a catalogue's probe with the keys that were given, or an inline one."""
     given = table.model_dump(exclude_none=True, exclude={"model"})
     for key in ("compounding_deg", "tgc_db"):
         if key in given:
             given[key] = tuple(given[key])
-    if table.model is None and table.kind is not None:
-        needed = ("frequency_mhz", "width_mm") if table.kind == "linear" else ("frequency_mhz", "radius_mm")
-        missing = [key for key in needed if key not in given]
-        if missing:
-            raise ValueError(f"[probe] {missing[0]}: an inline {table.kind} probe needs it")
-        return replace(Probe(), **given)
+    if table.model is None and not _INLINE_KEYS.isdisjoint(given):
+        kind_of = "curvilinear" if {"radius_mm", "angle_deg"} & given.keys() else "linear"
+        stands = tuple(k for k in ("frequency_mhz", "bandwidth", "width_mm", "f_number") if k not in given)
+        return replace(Probe(), **{"kind": kind_of, **given}, assumed=stands)
     model = probe_model(table.model or _PROBES[kind])
     if table.kind is not None and table.kind != model.kind:
         raise ValueError(f"[probe] kind: {table.kind!r}, but model {model.name!r} is {model.kind}")
