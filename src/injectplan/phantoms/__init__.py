@@ -1,1 +1,43 @@
-"""phantoms"""
+"""Made-up joints and bodies whose answers are known: `make_phantom(name, parameters)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+
+from injectplan.errors import UsageError
+from injectplan.imaging.values import Surface
+from injectplan.phantoms.export import export_phantom
+from injectplan.phantoms.knee import knee_phantom
+from injectplan.phantoms.values import Parameters, Phantom, Truth
+
+__all__ = [
+    "Phantom",
+    "Truth",
+    "export_phantom",
+    "knee_phantom",
+    "make_phantom",
+    "phantom_names",
+    "phantom_surfaces",
+]
+
+_BUILDERS: Mapping[str, Callable[[Parameters], Phantom]] = {"knee": knee_phantom}
+
+
+def phantom_names() -> tuple[str, ...]:
+    """Names that `make_phantom` knows."""
+    return tuple(_BUILDERS)
+
+
+def make_phantom(name: str, parameters: Parameters | None = None) -> Phantom:
+    """Build a phantom by name; an unknown name or parameter raises UsageError."""
+    if name not in _BUILDERS:
+        near = get_close_matches(name, _BUILDERS, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise UsageError(f"no phantom {name!r}{hint} (there are {', '.join(_BUILDERS)})")
+    return _BUILDERS[name](parameters or {})
+
+
+def phantom_surfaces(name: str, parameters: Parameters | None = None) -> dict[str, Surface]:
+    """Fine closed surfaces of a phantom's structures, RAS mm."""
+    return dict(make_phantom(name, parameters).surfaces)

@@ -1,0 +1,343 @@
+"""The parametric knee: bones, cartilage, menisci, an effusion and a defect, on any grid, with their truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.frames import Pose
+from injectplan.imaging.values import LabelMap, Surface
+from injectplan.kernels.cast import Floats
+from injectplan.phantoms import knee_bones, knee_cartilage
+from injectplan.phantoms.grids import grid_over, rotation, side_matrix
+from injectplan.phantoms.implicit import Solid, index_box, smooth_step, voxelise
+from injectplan.phantoms.knee_cartilage import DEFAULT_MM, DefectShape
+from injectplan.phantoms.layers import (
+    Bone,
+    Layer,
+    build_bone,
+    cartilage_points,
+    clearance_to_cartilage,
+    layer_statistics,
+    paint_bone,
+    shell,
+)
+from injectplan.phantoms.values import (
+    Choice,
+    Parameters,
+    Phantom,
+    Range,
+    Truth,
+    Value,
+    effective,
+    number,
+    word,
+)
+
+VALUES = {
+    "femoral_cartilage": 1, "medial_tibial_cartilage": 2, "lateral_tibial_cartilage": 3,
+    "patellar_cartilage": 4, "femur": 5, "tibia": 6, "patella": 7, "fibula": 8, "lateral_meniscus": 9,
+    "medial_meniscus": 10, "femoral_lesion": 11, "synovial_fluid": 12,
+}  # fmt: skip
+
+TABLE: dict[str, Range | Choice] = {
+    "side": Choice(default="right", words=("left", "right")),
+    "sex": Choice(default="female", words=("female", "male")),
+    "bmi": Range(default=25.0, low=14.0, high=60.0),
+    "size": Range(default=1.0, low=0.75, high=1.3),
+    "flexion_deg": Range(default=0.0, low=0.0, high=60.0),
+    "varus_deg": Range(default=0.0, low=-25.0, high=25.0),
+    "mldfa_deg": Range(default=87.5, low=75.0, high=100.0),
+    "mpta_deg": Range(default=87.5, low=75.0, high=100.0),
+    "effusion_ml": Range(default=0.0, low=0.0, high=60.0),
+    "cartilage_scale": Range(default=1.0, low=0.3, high=2.0),
+    "shaft_mm": Range(default=90.0, low=40.0, high=150.0),
+    "defect": Choice(default="none", words=("none", "ocd")),
+    "defect_ap_mm": Range(default=9.0, low=2.0, high=16.0),
+    "defect_ml_mm": Range(default=6.5, low=2.0, high=9.0),
+    "defect_depth_mm": Range(default=4.0, low=0.0, high=10.0),
+    "defect_cartilage_lost": Range(default=1.0, low=0.0, high=1.0),
+}
+
+_OBLIQUE_DEG = 5.0  # the real scans are oblique; so is the default grid
+_CONTACT_MM = 0.35  # fluid film between touching cartilages (assumed), so that labels stay apart
+
+
+@dataclass(frozen=True, eq=False)
+class KneeShape:
+    """The knee in its right-hand frame at size 1: what is voxelised."""
+
+    femur: Bone
+    tibia: Bone
+    fibula: Bone
+    patella: Bone
+    mm: dict[str, float]
+    defect: DefectShape | None
+    size: float
+
+    @property
+    def bones(self) -> tuple[Bone, ...]:
+        """All bones, in the order in which they are written."""
+        return (self.femur, self.tibia, self.patella, self.fibula)
+
+
+def flexion_pose(flexion_deg: float) -> Pose:
+    """Motion of the tibia about the flexion axis, along x through the posterior condyles' centres."""
+    center = np.array([0.0, *knee_bones.CONDYLE_AXIS])
+    turn = rotation((1.0, 0.0, 0.0), -flexion_deg)
+    return Pose(turn, center - turn @ center)
+
+
+def _patella_pose(flexion_deg: float, out_mm: float) -> Pose:
+    """The patella glides on the trochlear circle by 0.65 of the knee's flexion (assumed)."""
+    angle = 14.0 - 0.65 * flexion_deg
+    turn = rotation((1.0, 0.0, 0.0), angle - 8.0)
+    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    y, z = knee_bones.TROCHLEA_CENTER
+    return Pose(turn, np.array([0.5, y + out_mm * c, z + out_mm * s]))
+
+
+def _settled(bone: Bone, against: Bone, direction: Floats) -> Bone:
+    """Move a bone along a direction until its cartilage comes within the contact film of the other's."""
+    points = cartilage_points(bone)[::3]
+    for _ in range(4):
+        gap = float(clearance_to_cartilage(against, points).min())
+        step = (_CONTACT_MM - gap) * direction
+        points, bone = points + step, bone.moved(Pose(np.eye(3), step))
+        if abs(gap - _CONTACT_MM) < 0.02:
+            break
+    return bone
+
+
+def _defect(p: Parameters, size: float) -> DefectShape | None:
+    if word(p, "defect") == "none":
+        return None
+    return DefectShape(
+        angle_deg=12.0, x_mm=-19.5, radius_ml_mm=number(p, "defect_ml_mm") / size,
+        radius_ap_mm=number(p, "defect_ap_mm") / size, cartilage_lost=number(p, "defect_cartilage_lost"),
+        bone_depth_mm=number(p, "defect_depth_mm") / size,
+    )  # fmt: skip
+
+
+def knee_shape(p: Parameters) -> KneeShape:
+    """Build the bones with their cartilage and put them together in the stated flexion."""
+    size, flexion = number(p, "size"), number(p, "flexion_deg")
+    mm = {zone: t * number(p, "cartilage_scale") / size for zone, t in DEFAULT_MM.items()}
+    defect = _defect(p, size)
+    reach = number(p, "shaft_mm") + 62.0
+    top = max(mm.values())
+    mechanical = 90.0 - number(p, "mldfa_deg")
+    tibial_lean = 90.0 - number(p, "mpta_deg") + number(p, "varus_deg")
+    femur = build_bone(
+        "femur", knee_bones.femur_solid(top_mm=reach, lean_deg=mechanical + 5.5), 0.9,
+        (Layer("femoral_cartilage", partial(knee_cartilage.femoral_thickness, mm=mm, defect=defect), top),),
+    )  # fmt: skip
+    plateaus = tuple(
+        Layer(f"{s}_tibial_cartilage", partial(knee_cartilage.tibial_thickness, side=s, mm=mm), top)
+        for s in ("medial", "lateral")
+    )
+    tibia = build_bone("tibia", knee_bones.tibia_solid(bottom_mm=reach, lean_deg=tibial_lean), 0.9, plateaus)
+    fibula = build_bone("fibula", knee_bones.fibula_solid(bottom_mm=reach, lean_deg=tibial_lean), 0.9)
+    layer = Layer("patellar_cartilage", partial(knee_cartilage.patellar_thickness, mm=mm), top)
+    patella = build_bone("patella", knee_bones.patella_solid(), 0.8, (layer,))
+    bend = flexion_pose(flexion)
+    tibia = _settled(tibia.moved(bend), femur, bend.rotate(np.array([0.0, 0.0, -1.0])))
+    fibula = fibula.moved(tibia.to_joint)
+    pose = _patella_pose(flexion, 37.0 + mm["trochlea"] + mm["patella"] - 5.2)
+    forward = rotation((1.0, 0.0, 0.0), 14.0 - 0.65 * flexion) @ np.array([0.0, 1.0, 0.0])
+    patella = _settled(patella.moved(pose), femur, forward)
+    return KneeShape(femur, tibia, fibula, patella, mm, defect, size)
+
+
+def _paint_menisci(labels: npt.NDArray[np.uint16], to_joint: Floats, shape: KneeShape) -> None:
+    to_tibia = shape.tibia.to_joint.inverse().matrix @ to_joint
+    for side in ("medial", "lateral"):
+        value = partial(knee_cartilage.meniscus_value, side=side, cartilage_mm=shape.mm[f"{side}_plateau"])
+        solid = Solid(value, np.array([-42.0, -40.0, -10.0]), np.array([42.0, 16.0, 14.0]))
+        inside = voxelise(solid, to_tibia, labels.shape)
+        labels[inside & (labels == 0)] = VALUES[f"{side}_meniscus"]
+
+
+def _paint_lesion(labels: npt.NDArray[np.uint16], to_joint: Floats, shape: KneeShape) -> None:
+    """Osteochondritis dissecans: the bone bed under the defect, half an ellipsoid deep."""
+    if shape.defect is None or shape.defect.bone_depth_mm <= 0:
+        return
+    bed = _lesion_box(shape)
+    low, high = index_box(bed, to_joint, labels.shape)
+    part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    index = np.argwhere(part == VALUES["femur"])
+    where = (index + low) @ to_joint[:3, :3].T + to_joint[:3, 3]
+    rho = shape.defect.rho(where)
+    depth = -shape.femur.solid(where)
+    inside = (rho < 1.0) & (where[:, 2] < 20.0)
+    inside &= depth < shape.defect.bone_depth_mm * np.sqrt(np.maximum(1.0 - rho * rho, 0.0))
+    chosen = index[inside]
+    part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = VALUES["femoral_lesion"]
+
+
+def _lesion_box(shape: KneeShape) -> Solid:
+    return Solid(shape.femur.solid, np.array([-34.0, -40.0, 0.0]), np.array([-8.0, 4.0, 24.0]))
+
+
+def effusion_order(p: Floats, shape: KneeShape) -> Floats:
+    """When fluid reaches a point as the recess fills: smaller first, infinite where it never comes, (n,).
+
+    A lens before the distal femur above the patella (the suprapatellar recess) and gutters beside the
+    condyles, which open lateral first (AJR 1992;159:361); the shape between the figures is assumed.
+    """
+    x, y, z = p.T
+    middle = 28.0 + 0.02 * (z - 50.0) - x * x / 60.0
+    across, along = x / 27.0, (z - 68.0) / 31.0
+    lens = np.abs(y - middle) / np.maximum(1.0 - across**2 - along**2, 1e-6)
+    lens[across**2 + along**2 > 0.98] = np.inf
+    gutter = np.full(len(p), np.inf)
+    beside = (np.abs(x) > 20.0) & (np.abs(x) < 56.0) & (z > 12.0) & (z < 62.0) & (y > -8.0) & (y < 36.0)
+    if beside.any():
+        q = p[beside]
+        taper = np.minimum.reduce([q[:, 2] - 12.0, 62.0 - q[:, 2], q[:, 1] + 8.0, 36.0 - q[:, 1]])
+        fade = np.maximum(smooth_step(taper / 14.0), 1e-6)
+        gutter[beside] = (shape.femur.solid(q) - 2.4) / fade * np.where(q[:, 0] > 0, 1.1, 1.5)
+        gutter[(gutter < 0) | ~np.isfinite(gutter)] = np.inf
+    return np.minimum(lens, gutter)
+
+
+def _paint_effusion(
+    labels: npt.NDArray[np.uint16], to_joint: Floats, shape: KneeShape, volume_ml: float
+) -> float:
+    """Fill the recess, lowest order first, until the voxels hold the volume; return what they hold, mL."""
+    if volume_ml <= 0:
+        return 0.0
+    box = Solid(shape.femur.solid, np.array([-56.0, -10.0, 8.0]), np.array([56.0, 58.0, 104.0]))
+    low, high = index_box(box, to_joint, labels.shape)
+    part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    index = np.argwhere(part == 0)
+    where = (index + low) @ to_joint[:3, :3].T + to_joint[:3, 3]
+    order = effusion_order(where, shape)
+    index, order = index[np.isfinite(order)], order[np.isfinite(order)]
+    voxel_ml = abs(float(np.linalg.det(to_joint[:3, :3]))) * shape.size**3 / 1000.0
+    wanted = min(round(volume_ml / voxel_ml), len(index))
+    chosen = index[np.argsort(order, kind="stable")[:wanted]]
+    part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = VALUES["synovial_fluid"]
+    return wanted * voxel_ml
+
+
+def _field_of_view(shape: KneeShape) -> tuple[Floats, Floats]:
+    """Box of the scan in the joint's frame: whole bones across, shafts cut 4 mm before they end."""
+    bounds = np.stack([bone.joint_surface().bounds_mm for bone in shape.bones])
+    low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
+    return low + np.array([-6.0, -6.0, 6.0]), high + np.array([6.0, 8.0, -6.0])
+
+
+def knee_phantom(
+    parameters: Parameters | None = None,
+    *,
+    spacing_mm: tuple[float, float, float] = (0.5, 0.5, 0.7),
+    oblique_deg: float = _OBLIQUE_DEG,
+    progress: Callable[[str, float], None] | None = None,
+) -> Phantom:
+    """Build the parametric knee.
+
+    parameters : see `TABLE`; a mistake raises UsageError.  spacing_mm : of the grid along its i (posterior),
+    j (distal), k (lateral) axes.  oblique_deg : how far the grid is turned from the joint's axes.
+    """
+    p = effective("knee", TABLE, parameters)
+    tell = progress or (lambda _label, _fraction: None)
+    tell("knee phantom: bones", 0.0)
+    shape = knee_shape(p)
+    size = shape.size
+    low, high = _field_of_view(shape)
+    scaled = tuple(s / size for s in spacing_mm)
+    to_joint, grid = grid_over(low, high, scaled, oblique_deg)  # type: ignore[arg-type]
+    labels = np.zeros(grid, np.uint16)
+    for i, bone in enumerate(shape.bones):
+        tell(f"knee phantom: {bone.name}", 0.3 + 0.12 * i)
+        paint_bone(labels, to_joint, bone, VALUES)
+    tell("knee phantom: menisci and fluid", 0.8)
+    _paint_lesion(labels, to_joint, shape)
+    _paint_menisci(labels, to_joint, shape)
+    fluid_ml = _paint_effusion(labels, to_joint, shape, number(p, "effusion_ml"))
+    to_patient = side_matrix(word(p, "side")) @ np.diag([size, size, size, 1.0])
+    labelmap = LabelMap(affine=to_patient @ to_joint, labels=labels, names={v: n for n, v in VALUES.items()})
+    side: Literal["left", "right"] = "left" if word(p, "side") == "left" else "right"
+    return Phantom(
+        name="knee", kind="knee", side=side, labelmap=labelmap, parameters=p,
+        surfaces=_surfaces(shape, to_patient), truth=_truth(p, shape, to_patient, fluid_ml),
+    )  # fmt: skip
+
+
+def moved_surface(surface: Surface, matrix: Floats) -> Surface:
+    """A surface under an affine map (4, 4); a mirror turns its triangles round."""
+    turned = surface.triangles[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else surface.triangles
+    return Surface(surface.vertices_mm @ matrix[:3, :3].T + matrix[:3, 3], turned)
+
+
+def _surfaces(shape: KneeShape, to_patient: Floats) -> dict[str, Surface]:
+    result = {}
+    for bone in shape.bones:
+        to_ras = to_patient @ bone.to_joint.matrix
+        result[bone.name] = moved_surface(bone.surface, to_ras)
+        for layer in bone.layers:
+            result[layer.name] = moved_surface(shell(bone, layer), to_ras)
+    return result
+
+
+def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: float) -> dict[str, Truth]:
+    size, result = shape.size, {}
+    varus = number(p, "varus_deg")
+    mldfa, mpta = number(p, "mldfa_deg"), number(p, "mpta_deg") - varus
+    result["mldfa_deg"] = Truth(value=mldfa, unit="deg", formula="mldfa_deg")
+    result["mpta_deg"] = Truth(value=mpta, unit="deg", formula="mpta_deg - varus_deg")
+    result["hka_deg"] = Truth(value=180 - mldfa + mpta, unit="deg", formula="180 - mLDFA + MPTA, JLCA = 0")
+    result["knee_flexion_deg"] = Truth(value=number(p, "flexion_deg"), unit="deg", formula="flexion_deg")
+    a, b = np.radians(90.0 - mldfa), np.radians(90.0 - mpta)
+    axes = {
+        "femoral_mechanical_axis": np.array([np.sin(a), 0.0, np.cos(a)]),
+        "tibial_mechanical_axis": shape.tibia.to_joint.rotate(np.array([np.sin(b), 0.0, np.cos(b)])),
+        "flexion_axis": np.array([1.0, 0.0, 0.0]),
+    }
+    mirror = np.sign(np.diag(to_patient)[:3])
+    for name, axis in axes.items():
+        direction = [float(v) for v in mirror * axis]
+        result[name] = Truth(value=direction, unit="direction, RAS", formula="proximal, or lateral (flexion)")
+    for s in ("medial", "lateral"):
+        center = np.array(
+            [knee_bones.CONDYLE_X[s] + (-0.07 if s == "medial" else 0.07) * 10.0, *knee_bones.CONDYLE_AXIS]
+        )
+        where = [float(v) for v in to_patient[:3, :3] @ center]
+        result[f"{s}_posterior_condyle_center_mm"] = Truth(
+            value=where, unit="mm, RAS", formula="centre of the circle"
+        )
+        result[f"{s}_posterior_condyle_radius_mm"] = Truth(
+            value=knee_bones.CONDYLE_RADIUS[s] * size, unit="mm", formula="radius of the circle, bone"
+        )
+    for zone, t in shape.mm.items():
+        result[f"{zone}_thickness_mm"] = Truth(value=t * size, unit="mm", formula="middle of the zone")
+    for bone in shape.bones:
+        for layer in bone.layers:
+            figures = layer_statistics(bone, layer)
+            name, formula = layer.name, "area integral over the surface of the construction"
+            result[f"{name}_mean_mm"] = Truth(value=figures["mean_mm"] * size, unit="mm", formula=formula)
+            result[f"{name}_area_mm2"] = Truth(
+                value=figures["area_mm2"] * size**2, unit="mm2", formula=formula
+            )
+            result[f"{name}_volume_ml"] = Truth(
+                value=figures["volume_ml"] * size**3, unit="mL", formula=formula
+            )
+    if fluid_ml:
+        result["effusion_ml"] = Truth(value=fluid_ml, unit="mL", formula="labelled voxels × their volume")
+    if shape.defect is not None:
+        d = shape.defect
+        area = np.pi * d.radius_ap_mm * d.radius_ml_mm * size**2
+        result["defect_area_mm2"] = Truth(
+            value=float(area), unit="mm2", formula="π a b, on the running surface"
+        )
+        result["defect_depth_mm"] = Truth(
+            value=(d.cartilage_lost * shape.mm["medial_condyle"]) * size, unit="mm", formula="lost cartilage"
+        )
+        result["lesion_depth_mm"] = Truth(value=d.bone_depth_mm * size, unit="mm", formula="defect_depth_mm")
+    return result

@@ -1,0 +1,155 @@
+"""Bones with cartilage of exactly known thickness: offsets of a bone's surface over stated zones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.frames import Pose
+from injectplan.imaging.values import Surface
+from injectplan.kernels.bvh import nearest_points
+from injectplan.kernels.cast import Bools, Floats
+from injectplan.phantoms.implicit import Solid, gradient, index_box, mesh, sample_sparsely
+
+Thickness = Callable[[Floats], Floats]  # foot points on the bone (n, 3) → cartilage thickness (n,) mm
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Cartilage on a bone: along the bone's normal its thickness is exactly thickness(foot), 0 outside."""
+
+    name: str
+    thickness: Thickness
+    greatest_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bone:
+    """A bone in its own frame with its fine surface, its cartilage and where it stands in the joint."""
+
+    name: str
+    solid: Solid
+    surface: Surface
+    layers: tuple[Layer, ...] = ()
+    to_joint: Pose = field(default_factory=Pose.identity)
+
+    def moved(self, pose: Pose) -> Bone:
+        """Return the bone moved by a further pose in the joint's frame."""
+        return Bone(self.name, self.solid, self.surface, self.layers, pose @ self.to_joint)
+
+    def joint_surface(self) -> Surface:
+        """The bone's surface in the joint's frame."""
+        return Surface(self.to_joint.apply(self.surface.vertices_mm), self.surface.triangles)
+
+
+def build_bone(name: str, solid: Solid, spacing_mm: float, layers: tuple[Layer, ...] = ()) -> Bone:
+    """Mesh a bone's solid; its vertices lie on the solid's surface."""
+    return Bone(name, solid, mesh(solid, spacing_mm), layers)
+
+
+def shell(bone: Bone, layer: Layer) -> Surface:
+    """Closed surface of a cartilage layer in the bone's frame: the bone's face, its offset, joined at rims.
+
+    Triangles whose corners all have no cartilage are left out; a corner of thickness 0 is shared by both
+    sheets, which closes the shell.
+    """
+    surface = bone.surface
+    t = layer.thickness(surface.vertices_mm)
+    kept = surface.triangles[(t[surface.triangles] > 0).any(axis=1)]
+    used = np.unique(kept)
+    normals = gradient(bone.solid, surface.vertices_mm[used])
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    inner = surface.vertices_mm[used]
+    raised = t[used] > 0
+    outer = (inner + t[used][:, None] * normals)[raised]
+    place = np.full(len(surface.vertices_mm), -1)
+    place[used] = np.arange(len(used))
+    top = place.copy()
+    top[used[raised]] = len(used) + np.arange(int(raised.sum()))
+    triangles = np.vstack([top[kept], place[kept][:, ::-1]]).astype(np.int32)
+    return Surface(np.vstack([inner, outer]), triangles)
+
+
+def layer_statistics(bone: Bone, layer: Layer) -> dict[str, float]:
+    """Area-weighted mean thickness over the covered bone, the covered area and the layer's volume."""
+    t = layer.thickness(bone.surface.vertices_mm)
+    covered = t > 0.0
+    area = bone.surface.vertex_areas_mm2
+    total = float(area[covered].sum())
+    return {
+        "mean_mm": float((t * area)[covered].sum() / total) if total else 0.0,
+        "area_mm2": total,
+        "volume_ml": shell(bone, layer).volume_ml if total else 0.0,
+    }
+
+
+def paint_bone(
+    labels: npt.NDArray[np.uint16], index_to_joint: Floats, bone: Bone, values: dict[str, int]
+) -> None:
+    """Write a bone and its cartilage into a label grid; earlier bones and cartilage keep their voxels.
+
+    values : structure name → label value.  The bone holds the points inside its solid, cartilage those
+    outside it whose distance to the nearest bone point is at most the thickness there.
+    """
+    index_to_bone = bone.to_joint.inverse().matrix @ index_to_joint
+    reach = max([layer.greatest_mm for layer in bone.layers], default=0.0)
+    grown = Solid(bone.solid.distance, bone.solid.low_mm - reach, bone.solid.high_mm + reach)
+    low, high = index_box(grown, index_to_bone, labels.shape)
+    if (high <= low).any():
+        return
+    moved = index_to_bone.copy()
+    moved[:3, 3] += index_to_bone[:3, :3] @ low
+    shape = tuple(int(n) for n in high - low)
+    distance = sample_sparsely(bone.solid, moved, shape)  # type: ignore[arg-type]
+    part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    part[distance < 0] = values[bone.name]
+    if not bone.layers:
+        return
+    candidates = np.argwhere((distance >= 0) & (distance < 1.7 * reach + 0.5) & (part == 0))
+    where = candidates @ moved[:3, :3].T + moved[:3, 3]
+    gap, foot = feet(bone, where, reach)
+    for layer in bone.layers:
+        inside = np.zeros(len(where), np.bool_)
+        known = np.isfinite(gap)
+        inside[known] = gap[known] <= layer.thickness(foot[known])
+        chosen = candidates[inside]
+        part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = values[layer.name]
+
+
+def feet(bone: Bone, points_mm: Floats, limit_mm: float) -> tuple[Floats, Floats]:
+    """Distance (n,) and nearest bone point (n, 3) in the bone's frame; NaN beyond limit_mm."""
+    covered = np.zeros(len(bone.surface.vertices_mm), np.bool_)
+    for layer in bone.layers:
+        covered |= layer.thickness(bone.surface.vertices_mm) > 0
+    box = bone.surface.vertices_mm[covered]
+    gap, foot = np.full(len(points_mm), np.nan), np.full((len(points_mm), 3), np.nan)
+    if not len(box) or not len(points_mm):
+        return gap, foot
+    low, high = box.min(axis=0) - limit_mm, box.max(axis=0) + limit_mm
+    close: Bools = ((points_mm >= low) & (points_mm <= high)).all(axis=1)
+    if close.any():
+        gap[close], foot[close], _ = nearest_points(bone.surface.bvh, points_mm[close], limit_mm)
+    return gap, foot
+
+
+def clearance_to_cartilage(bone: Bone, points_joint_mm: Floats) -> Floats:
+    """Distance of points in the joint's frame to a bone with its cartilage, negative inside, (n,) mm."""
+    where = bone.to_joint.inverse().apply(points_joint_mm)
+    gap, foot, _ = nearest_points(bone.surface.bvh, where)
+    thickness = np.max([layer.thickness(foot) for layer in bone.layers], axis=0)
+    return np.where(bone.solid(where) < 0, -gap, gap) - thickness
+
+
+def cartilage_points(bone: Bone) -> Floats:
+    """Points on the outer face of a bone's cartilage, in the joint's frame, (n, 3)."""
+    found = []
+    for layer in bone.layers:
+        t = layer.thickness(bone.surface.vertices_mm)
+        at = bone.surface.vertices_mm[t > 0]
+        normals = gradient(bone.solid, at)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        found.append(at + t[t > 0][:, None] * normals)
+    return bone.to_joint.apply(np.vstack(found))

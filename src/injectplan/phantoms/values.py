@@ -1,0 +1,96 @@
+"""What the phantoms' builders give: `Phantom`, its truth, and how parameters are taken in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TypedDict
+
+from injectplan.anatomy.model import Kind, Side
+from injectplan.errors import UsageError
+from injectplan.imaging.values import LabelMap, Surface
+
+Value = float | str | bool
+Parameters = Mapping[str, Value]
+
+
+class Truth(TypedDict):
+    """A quantity known in closed form (or from the construction): value(s), unit and where it comes from."""
+
+    value: float | list[float]
+    unit: str
+    formula: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Phantom:
+    """A made-up joint or body whose answers are known.
+
+    kind : the joint it imitates, or None for a test body.  surfaces : fine closed meshes, RAS mm.
+    parameters : every effective parameter.
+    """
+
+    name: str
+    kind: Kind | None
+    side: Side
+    labelmap: LabelMap
+    truth: Mapping[str, Truth]
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """A number parameter: its default, least and greatest value."""
+
+    default: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A word parameter: its default and the words allowed."""
+
+    default: str
+    words: tuple[str, ...]
+
+
+def effective(
+    phantom: str, table: Mapping[str, Range | Choice], given: Parameters | None
+) -> dict[str, Value]:
+    """Fill defaults in and check ranges; a mistake raises UsageError that names the parameter."""
+    result: dict[str, Value] = {name: entry.default for name, entry in table.items()}
+    for name, value in (given or {}).items():
+        if name not in table:
+            near = get_close_matches(name, table, n=1)
+            hint = f", did you mean {near[0]}?" if near else f": it knows {', '.join(table)}"
+            raise UsageError(f"phantom {phantom} has no parameter {name!r}{hint}")
+        entry = table[name]
+        if isinstance(entry, Choice):
+            if value not in entry.words:
+                raise UsageError(
+                    f"phantom {phantom}: {name} is {value!r}, must be one of {', '.join(entry.words)}"
+                )
+            result[name] = value
+            continue
+        if isinstance(value, str | bool) or not math.isfinite(value):
+            raise UsageError(f"phantom {phantom}: {name} is {value!r}, must be a number")
+        if not entry.low <= value <= entry.high:
+            raise UsageError(
+                f"phantom {phantom}: {name} is {value:g}, must lie in {entry.low:g} to {entry.high:g}"
+            )
+        result[name] = float(value)
+    return result
+
+
+def number(parameters: Parameters, name: str) -> float:
+    """Return a number parameter."""
+    return float(parameters[name])
+
+
+def word(parameters: Parameters, name: str) -> str:
+    """Return a word parameter."""
+    return str(parameters[name])
