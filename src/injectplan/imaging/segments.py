@@ -55,7 +55,7 @@ def segments_of_nrrd(image: RawImage, where: str) -> Segmentation:
         layer_text = image.keys.get(f"Segment{n}_Layer", "0")
         if not text.isdecimal() or not layer_text.isdecimal() or int(layer_text) >= layers.shape[3]:
             raise FileError(
-                f"{where}: Segment{n} has label '{text[:20]}', layer '{layer_text[:20]}' of {layers.shape[3]}; "
+                f"{where}: Segment{n} label '{text[:20]}', layer '{layer_text[:9]}' of {layers.shape[3]}; "
                 f"save the segmentation again"
             )
         name = image.keys.get(f"Segment{n}_Name", image.keys.get(f"Segment{n}_ID", ""))

@@ -1,0 +1,113 @@
+"""Which unit a surface's coordinates are in, told from how long the bone is that they should show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from injectplan.errors import UnitsError
+from injectplan.kernels.cast import Floats
+from injectplan.measure import Notice
+
+Units = str | float
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Lengths along a bone's longest axis, mm: least that a scan shows of it, whole bone, its middle."""
+
+    part: float
+    low: float
+    nominal: float
+    high: float
+
+
+# Whole-bone ranges of adults with a margin for the small and the tall; femur, tibia and hip bone as the
+# anthropometry in docs/conventions.md has them, the others assumed. `part` is what a joint's scan shows.
+_SIZES = {
+    "femur": _Size(40, 330, 445, 580), "tibia": _Size(35, 270, 370, 480), "fibula": _Size(12, 270, 360, 470),
+    "hip_bone": _Size(60, 170, 215, 270), "sacrum": _Size(40, 80, 110, 150), "patella": _Size(20, 28, 44, 62),
+    "talus": _Size(25, 40, 58, 78), "calcaneus": _Size(30, 55, 80, 105),
+}  # fmt: skip
+_ANYTHING_MM = (0.5, 2500.0)  # of structures that are no bone: a small vessel's piece to the skin of a leg
+_NAMED = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_TRIED = ("mm", "m", "cm")
+
+
+def longest_mm(points: Floats) -> float:
+    """Extent of points (n, 3) along their principal axis, in their own unit."""
+    if len(points) < 2:
+        return 0.0
+    centred = points - points.mean(axis=0)
+    axes = np.linalg.eigh(centred.T @ centred)[1]
+    along = centred @ axes
+    return float(np.ptp(along, axis=0).max())
+
+
+def _plausible(name: str, length_mm: float) -> bool:
+    size = _SIZES.get(name)
+    low, high = (size.part, 1.15 * size.high) if size else _ANYTHING_MM
+    return low <= length_mm <= high
+
+
+def mm_per_unit(points: Mapping[str, Floats], units: Units = "auto") -> tuple[float, tuple[Notice, ...]]:
+    """Return the millimetres a unit for surfaces of one frame, and what was recognised.
+
+    points : structure name → vertices (n, 3).  units : "auto", "mm", "cm", "m" or millimetres a unit.
+    Explicit and implausible raises UnitsError, and so does "auto" where nothing fits.
+    """
+    lengths = {name: longest_mm(where) for name, where in points.items() if len(where)}
+    if units == "auto":
+        return _recognise(lengths)
+    scale = _NAMED.get(units) if isinstance(units, str) else float(units)
+    if scale is None and isinstance(units, str):
+        try:
+            scale = float(units)
+        except ValueError:
+            scale = math.nan
+    if scale is None or not math.isfinite(scale) or scale <= 0:
+        raise UnitsError(
+            f"units '{units}' are not known; give auto, mm, cm, m or millimetres a unit, as 200.0"
+        )
+    for name, length in lengths.items():
+        if not _plausible(name, length * scale):
+            size = _SIZES.get(name)
+            limits = f"{size.part:g} to {size.high:g}" if size else "{:g} to {:g}".format(*_ANYTHING_MM)
+            raise UnitsError(
+                f"{name} is {length * scale:.4g} mm long in units '{units}', must be {limits} mm; "
+                f"give --units auto or the right unit"
+            )
+    return scale, ()
+
+
+def _recognise(lengths: Mapping[str, float]) -> tuple[float, tuple[Notice, ...]]:
+    known = {name: length for name, length in lengths.items() if name in _SIZES} or dict(lengths)
+    bones = any(name in _SIZES for name in known)
+    for unit in _TRIED:
+        if all(_plausible(name, length * _NAMED[unit]) for name, length in known.items()):
+            if unit == "cm" and not bones:
+                continue
+            said = "; ".join(f"{n} {v * _NAMED[unit]:.0f} mm long" for n, v in list(known.items())[:3])
+            return _NAMED[unit], (Notice("units-recognised", f"coordinates taken as {unit}: {said}"),)
+    longest = next((name for name in _SIZES if name in known), None)
+    if longest is None or known[longest] <= 0:
+        name, length = next(iter(known.items()), ("the surface", 0.0))
+        raise UnitsError(f"{name} is {length:.4g} units long, which fits no unit; give --units")
+    size = _SIZES[longest]
+    scale = size.nominal / known[longest]
+    for name, length in known.items():
+        if not _plausible(name, length * scale):
+            raise UnitsError(
+                f"{name} is {length * scale / size.nominal:.3g} times as long as the {longest}, no one unit fits "
+                f"both; give the surfaces in one unit"
+            )
+    return scale, (
+        Notice(
+            "units-assumed",
+            f"no unit fits: one unit taken as {scale:.1f} mm, so that the {longest} is {size.nominal:.0f} mm long",
+            longest,
+        ),
+    )
