@@ -65,7 +65,9 @@ class RefusedError(InjectplanError):
 
 
 class NoTrajectoryError(RefusedError):
-    """No candidate trajectory keeps every hard constraint."""
+    """No candidate trajectory keeps every hard constraint; `searched` says what was looked at, when known."""
+
+    searched: object | None = None
 
 
 class LandmarkError(RefusedError):

@@ -62,6 +62,8 @@ class Trajectory:
 
     clearance_mm : structure → least distance from the needle's wall.  margins : risk class → Verdict.
     objectives : name → value, smaller is better; what the Pareto front is made of.
+    margin_to_failure_mm : how far the tip may stray before it leaves the cavity or touches anything at risk.
+    worst_clearance_mm : risk class → clearance that 95 of 100 attempts exceed.
     """
 
     rank: int
@@ -79,6 +81,8 @@ class Trajectory:
     ultrasound: UltrasoundView
     objectives: Mapping[str, float]
     rechecked: bool
+    margin_to_failure_mm: float = float("nan")
+    worst_clearance_mm: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +98,10 @@ class Searched:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """The ranked trajectories, at most six distinct ones, each confirmed by the exact re-check."""
+    """The ranked trajectories, at most six distinct ones, each confirmed by the exact re-check.
+
+    skin_quality : per vertex of `skin`, 0 no way in, up to 1; NaN where no entry was tried.
+    """
 
     trajectories: tuple[Trajectory, ...]
     searched: Searched

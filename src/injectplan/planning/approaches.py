@@ -1,0 +1,171 @@
+"""The named approaches: where on the skin each enters and which recess it aims at, in the joint's axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from injectplan.anatomy.model import JointModel
+from injectplan.errors import EmptyStructureError, UsageError
+from injectplan.frames import unit
+from injectplan.kernels.bvh import first_hits, nearest_points
+from injectplan.kernels.cast import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """One way in: a zone of skin about an anchor, and the recesses it aims at.
+
+    anchor : joint → (a point inside the limb, the direction in which to look for the skin).
+    radius_mm : how far from the skin anchor an entry may lie (assumed).
+    recesses : parts of recess names, most wanted first; none matches: every recess.
+    """
+
+    name: str
+    kind: str
+    anchor: Callable[[JointModel], tuple[Floats, Floats]]
+    radius_mm: float
+    recesses: tuple[str, ...]
+    source: str
+
+
+def _support(joint: JointModel, name: str, direction: Floats) -> Floats:
+    """Return the point of a structure farthest along a direction."""
+    if name not in joint.structures:
+        raise EmptyStructureError(
+            f"the approach is found from the {name}, which the model lacks: choose 'any' or supply it"
+        )
+    vertices = joint.structures[name].surface.vertices_mm
+    return np.asarray(vertices[int(np.argmax(vertices @ direction))])
+
+
+def _out(joint: JointModel, lateral: float, anterior: float) -> Floats:
+    return unit(lateral * joint.axes.lateral + anterior * joint.axes.anterior)
+
+
+def _suprapatellar(sign: float) -> Callable[[JointModel], tuple[Floats, Floats]]:
+    def anchor(joint: JointModel) -> tuple[Floats, Floats]:
+        aside = sign * joint.axes.lateral
+        corner = _support(joint, "patella", unit(aside + joint.axes.proximal))
+        return corner + 10.0 * joint.axes.proximal + 10.0 * aside, _out(joint, sign, 0.6)
+
+    return anchor
+
+
+def _midpatellar(sign: float) -> Callable[[JointModel], tuple[Floats, Floats]]:
+    def anchor(joint: JointModel) -> tuple[Floats, Floats]:
+        edge = _support(joint, "patella", sign * joint.axes.lateral)
+        return edge + 5.0 * sign * joint.axes.lateral, _out(joint, sign, 0.6)
+
+    return anchor
+
+
+def _anterior_knee(sign: float) -> Callable[[JointModel], tuple[Floats, Floats]]:
+    def anchor(joint: JointModel) -> tuple[Floats, Floats]:
+        axes = joint.axes
+        top = float(_support(joint, "tibia", axes.proximal) @ axes.proximal)
+        middle = axes.origin_mm + (top + 10.0 - float(axes.origin_mm @ axes.proximal)) * axes.proximal
+        return middle + sign * 22.0 * axes.lateral, axes.anterior
+
+    return anchor
+
+
+def _from_origin(
+    lateral: float, anterior: float, proximal: float, look: tuple[float, float]
+) -> Callable[[JointModel], tuple[Floats, Floats]]:
+    def anchor(joint: JointModel) -> tuple[Floats, Floats]:
+        axes = joint.axes
+        point = axes.origin_mm + lateral * axes.lateral + anterior * axes.anterior + proximal * axes.proximal
+        return point, _out(joint, *look)
+
+    return anchor
+
+
+APPROACHES: dict[str, Approach] = {
+    a.name: a
+    for a in (
+        Approach("suprapatellar-lateral", "knee", _suprapatellar(1.0), 30.0,
+                 ("suprapatellar",),
+                 "1 cm above and lateral of the superolateral patella corner, doi:10.1186/1758-2555-3-6"),
+        Approach("suprapatellar-medial", "knee", _suprapatellar(-1.0), 30.0,
+                 ("suprapatellar",),
+                 "the lateral one mirrored; ultrasound success by site: superolateral 100 %, medial 75 %"),
+        Approach("midpatellar-lateral", "knee", _midpatellar(1.0), 20.0,
+                 ("patellofemoral", "parapatellar", "lateral"),
+                 "lateral edge at half patella height, under the patella, doi:10.1186/1758-2555-3-6"),
+        Approach("midpatellar-medial", "knee", _midpatellar(-1.0), 20.0,
+                 ("patellofemoral", "parapatellar", "medial"),
+                 "the lateral one mirrored"),
+        Approach("anterolateral", "knee", _anterior_knee(1.0), 18.0,
+                 ("femorotibial", "tibiofemoral", "notch", "central"),
+                 "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
+        Approach("anteromedial", "knee", _anterior_knee(-1.0), 18.0,
+                 ("femorotibial", "tibiofemoral", "notch", "central"),
+                 "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
+        Approach("hip-anterior-oblique", "hip", _from_origin(25.0, 0.0, -45.0, (0.0, 1.0)), 40.0,
+                 ("anterior",),
+                 "along the neck from distal and lateral to the head-neck junction (Smith; entry assumed)"),
+        Approach("hip-lateral", "hip", _from_origin(20.0, 0.0, 0.0, (1.0, 0.35)), 40.0,
+                 ("anterior", "lateral", "superior"),
+                 "above and before the greater trochanter (assumed zone)"),
+        Approach("ankle-anteromedial", "ankle", _from_origin(-12.0, 0.0, 3.0, (-0.3, 1.0)), 18.0,
+                 ("anterior",),
+                 "medial to tibialis anterior at the joint line (assumed offset 12 mm)"),
+        Approach("ankle-anterolateral", "ankle", _from_origin(14.0, 0.0, 3.0, (0.3, 1.0)), 18.0,
+                 ("anterior",),
+                 "anterolateral sulcus, doi:10.1007/s00276-023-03282-w (assumed offset 14 mm)"),
+        Approach("ankle-posterolateral", "ankle", _from_origin(14.0, 0.0, 3.0, (0.5, -1.0)), 20.0,
+                 ("posterior",),
+                 "lateral to the Achilles tendon (assumed offset 14 mm)"),
+    )
+}  # fmt: skip
+
+
+def approach_named(name: str, kind: str) -> Approach | None:
+    """Return the approach, None for "any"; one unknown or of another joint raises UsageError."""
+    if name == "any":
+        return None
+    fitting = ", ".join([*(n for n, a in APPROACHES.items() if a.kind == kind), "any"])
+    if name not in APPROACHES:
+        raise UsageError(f"approach {name!r} is not known; a {kind} has: {fitting}")
+    approach = APPROACHES[name]
+    if approach.kind != kind:
+        raise UsageError(f"approach {name!r} belongs to the {approach.kind}; a {kind} has: {fitting}")
+    return approach
+
+
+def skin_anchor(approach: Approach, joint: JointModel) -> Floats:
+    """Where the approach's anchor meets the skin, (3,) mm."""
+    point, look = approach.anchor(joint)
+    tree = joint.structures["skin"].surface.bvh
+    distance, _ = first_hits(tree, point[None], look[None])
+    if np.isfinite(distance[0]) and distance[0] < 120.0:
+        return np.asarray(point + distance[0] * look)
+    return np.asarray(nearest_points(tree, point[None])[1][0])
+
+
+def label_of(entry_mm: Floats, recess: str, joint: JointModel, anchors: dict[str, Floats]) -> str:
+    """Return the named approach in whose zone an entry lies and whose recess it aims at, else "any"."""
+    best, nearest = "any", np.inf
+    for name, anchor in anchors.items():
+        approach = APPROACHES[name]
+        away = float(np.linalg.norm(entry_mm - anchor)) / approach.radius_mm
+        aims = any(part in recess for part in approach.recesses)
+        if away <= 1.0 and aims and away < nearest:
+            best, nearest = name, away
+    return best
+
+
+def anchors_of(joint: JointModel) -> dict[str, Floats]:
+    """Skin anchors of every approach that this joint's structures allow."""
+    result = {}
+    for name, approach in APPROACHES.items():
+        if approach.kind != joint.kind:
+            continue
+        try:
+            result[name] = skin_anchor(approach, joint)
+        except EmptyStructureError:
+            continue
+    return result
