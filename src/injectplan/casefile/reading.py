@@ -177,7 +177,7 @@ _NEEDLES: Mapping[Kind, tuple[float, float]] = {"knee": (22, 50.0), "hip": (22, 
 _VOLUMES_ML: Mapping[Kind, float] = {"knee": 5.0, "hip": 5.0, "ankle": 3.0}
 
 
-# A probe table with one of these and no model is an inline probe; other keys turn the default model's controls.
+# With one of these and no model a probe is inline; other keys turn the controls of the default model.
 _INLINE_KEYS = frozenset(
     ("kind", "frequency_mhz", "bandwidth", "lines", "width_mm", "radius_mm", "angle_deg", "raw", "f_number")
 )
