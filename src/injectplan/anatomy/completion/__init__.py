@@ -1,0 +1,70 @@
+"""Completion: the tissues around a joint that no one segmented, built from its bones and published sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from injectplan.anatomy.model import Cavity, JointAxes, Kind, Side, Structure, Subject
+from injectplan.errors import ContradictionError
+from injectplan.imaging.values import LabelMap
+from injectplan.measure import Notice
+
+Mode = Literal["auto", "none"]
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Completed:
+    """A joint made whole.
+
+    structures : everything, what was segmented (unchanged) and what was built.
+    cavity : the joint cavity at rest.  labels : all structures on one grid, by priority.
+    assumed : every assumption that entered, one line each.
+    """
+
+    structures: Mapping[str, Structure]
+    cavity: Cavity
+    labels: LabelMap
+    notices: tuple[Notice, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+
+def complete_joint(
+    kind: Kind,
+    side: Side,
+    axes: JointAxes,
+    segmented: Mapping[str, Structure],
+    subject: Subject,
+    *,
+    mode: Mode = "auto",
+    parameters: Mapping[str, float] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Completed:
+    """Build what was not segmented; what was is kept as it is.
+
+    mode : "auto" builds every structure of the joint's kind; "none" builds the cavity alone.
+    parameters : overrides by name, e.g. effusion_ml, or any name of the joint's table of dimensions.
+    seed : for the joints whose completion draws; the same seed gives the same joint.
+
+    Raises EmptyStructureError when a bone that the completion stands on is missing, ContradictionError when
+    the side is not that of the axes.
+    """
+    if side != axes.side:
+        raise ContradictionError(
+            f"completion of a {side} {kind} was asked for, but its axes are a {axes.side} one's"
+        )
+    given = dict(parameters or {})
+    if kind == "knee":
+        from injectplan.anatomy.completion.knee import complete_knee
+
+        return complete_knee(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
+    if kind == "hip":
+        from injectplan.anatomy.completion.hip import complete_hip
+
+        return complete_hip(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
+    from injectplan.anatomy.completion.ankle import complete_ankle
+
+    return complete_ankle(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
