@@ -1,0 +1,444 @@
+"""From fitted bones to named landmarks: which side is medial, which bones share a frame, what scatters how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, section_at
+from injectplan.alignment.bones import Bone, prepare
+from injectplan.alignment.femur import FemurFit, measure_femur
+from injectplan.alignment.scatter import (
+    PLATEAU_SD_MM,
+    POSTERIOR_SD_MM,
+    RATER_SD_MM,
+    TANGENT_SD_MM,
+    center_point,
+    tangent_point,
+)  # fmt: skip
+from injectplan.alignment.tibia import PILON_ABOVE_MM, TibiaFit, measure_tibia
+from injectplan.alignment.values import FieldOfView, Landmark
+from injectplan.anatomy.model import Side
+from injectplan.errors import (
+    ContradictionError,
+    LandmarkError,
+    NothingToMeasureError,
+    UnitsError,
+    UsageError,
+)  # fmt: skip
+from injectplan.frames import unit
+from injectplan.imaging.values import Surface
+from injectplan.kernels.cast import Floats
+from injectplan.measure import Notice
+
+EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
+KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
+VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BoneFits:
+    """The fitted bones of one leg, its side, and why landmarks are missing (landmark name → reason).
+
+    femur_medial, tibia_medial : +1 where the fit's `across` points medially, -1 where laterally.
+    """
+
+    side: Side
+    femur: FemurFit | None
+    tibia: TibiaFit | None
+    fibula: Bone | None
+    talus: TalusFit | None
+    femur_medial: float
+    tibia_medial: float
+    missing: Mapping[str, str]
+    field_of_view: FieldOfView
+    notices: tuple[Notice, ...] = ()
+    extra: Mapping[str, Landmark] = field(default_factory=dict)
+
+
+def _scaled(bones: Mapping[str, Surface], units: str) -> tuple[dict[str, Surface], list[Notice]]:
+    """Bring the surfaces to millimetres; `auto` tells metres by the bones' size."""
+    sizes = [float(np.ptp(s.vertices_mm, axis=0).max()) for n, s in bones.items() if n in ("femur", "tibia")]
+    sizes = sizes or [float(np.ptp(s.vertices_mm, axis=0).max()) for s in bones.values()]
+    factor, notes = {"mm": 1.0, "m": 1000.0, "auto": 1.0}.get(units, 0.0), []
+    if not factor:
+        raise UsageError(f'units "{units}" is not "auto", "mm" or "m"')
+    size = max(sizes)
+    if units == "auto" and size < 1.0:
+        factor = 1000.0
+        notes.append(Notice("units", f"coordinates read as metres (the longest bone spans {size:.3f})"))
+    if not EXTENT_MM[0] <= size * factor <= EXTENT_MM[1]:
+        raise UnitsError(
+            f"the longest bone spans {size * factor:.3g} mm (a leg's bones span {EXTENT_MM[0]:g} to "
+            f"{EXTENT_MM[1]:g} mm): give the unit of the coordinates"
+        )
+    if factor == 1.0:
+        return dict(bones), notes
+    return {n: Surface(s.vertices_mm * factor, s.triangles) for n, s in bones.items()}, notes
+
+
+def fit_bones(
+    bones: Mapping[str, Surface], side: Side | None, *, units: str = "auto", seed: int = 0
+) -> BoneFits:
+    """Fit the leg's bones and settle medial and lateral. See `measure_alignment` for the errors."""
+    bones = {n: s for n, s in bones.items() if n in ("femur", "tibia", "fibula", "talus", "hip_bone")}
+    if not any(n in bones for n in ("femur", "tibia")):
+        raise NothingToMeasureError("alignment needs a femur or a tibia; neither is among the bones")
+    bones, notes = _scaled(bones, units)
+    ready = {n: prepare(s, n) for n, s in bones.items()}
+    for bone in ready.values():
+        notes += bone.notices
+    centers = {n: np.average(b.points, axis=0, weights=b.weights) for n, b in ready.items()}
+    toward = None
+    if "femur" in ready and "tibia" in ready and _neighbours(ready["femur"], ready["tibia"]):
+        toward = unit(centers["femur"] - centers["tibia"])
+    femur = measure_femur(ready["femur"], toward=toward, seed=seed) if "femur" in ready else None
+    anterior = None if femur is None or toward is None else -femur.posterior
+    tibia = measure_tibia(ready["tibia"], toward=toward, anterior_hint=anterior) if "tibia" in ready else None
+    missing: dict[str, str] = {}
+    together = femur is not None and tibia is not None
+    if together:
+        assert femur is not None and tibia is not None
+        apart = _apart(femur, tibia)
+        if apart:
+            missing["frames"] = apart
+            notes.append(Notice("frames", apart))
+            together = False
+    fibula = ready.get("fibula")
+    if fibula is not None and tibia is not None and not _beside(fibula, tibia):
+        notes.append(Notice("frames", "the fibula does not lie beside the tibia and was left out", "fibula"))
+        fibula = None
+    told = _femur_tells(femur, fibula if together else None)
+    shin = _tibia_tells(tibia, fibula)
+    found, sure = _side(side, told, shin, together, notes)
+    handed = 1.0 if found == "right" else -1.0
+    femur_medial = tibia_medial = 0.0
+    if femur is not None:
+        femur_medial = _sign(femur.across, handed * np.cross(femur.proximal, -femur.posterior))
+    if tibia is not None:
+        tibia_medial = _sign(tibia.across, handed * np.cross(tibia.proximal, -tibia.posterior))
+    talus = None
+    if (
+        "talus" in ready
+        and tibia is not None
+        and tibia.plafond is not None
+        and tibia.ankle_center is not None
+    ):
+        try:
+            talus = measure_talus(ready["talus"], tibia)
+        except LandmarkError as error:
+            missing["talar_dome_medial"] = str(error)
+    return BoneFits(
+        side=found, femur=femur, tibia=tibia, fibula=fibula, talus=talus, femur_medial=femur_medial,
+        tibia_medial=tibia_medial, missing=missing | _missing(femur, tibia, ready),
+        field_of_view=FieldOfView(
+            femur_shaft_mm=femur.length_mm if femur else float("nan"),
+            tibia_shaft_mm=tibia.length_mm if tibia else float("nan"),
+            hip_seen=bool(femur and femur.head), ankle_seen=bool(tibia and tibia.ankle_center is not None),
+        ),
+        notices=tuple(notes),
+    )  # fmt: skip
+
+
+def _sign(a: Floats, b: Floats) -> float:
+    return 1.0 if float(a @ b) > 0 else -1.0
+
+
+def _neighbours(femur: Bone, tibia: Bone) -> bool:
+    """Whether the two bones' boxes come as near to each other as a knee's do."""
+    low = np.maximum(femur.points.min(axis=0), tibia.points.min(axis=0))
+    high = np.minimum(femur.points.max(axis=0), tibia.points.max(axis=0))
+    if np.linalg.norm(np.maximum(low - high, 0.0)) > 40.0:
+        return False
+    some = femur.points[:: max(1, len(femur.points) // 1500)]
+    other = tibia.points[:: max(1, len(tibia.points) // 1500)]
+    gap = np.sqrt(((some[:, None] - other[None]) ** 2).sum(axis=2)).min()
+    return bool(gap < 30.0)
+
+
+def _apart(femur: FemurFit, tibia: TibiaFit) -> str:
+    """Why the two bones cannot belong to one knee in one frame; empty where they can."""
+    gap = femur.knee_center - tibia.knee_center
+    height, size = float(gap @ tibia.proximal), float(np.linalg.norm(gap))
+    scale = femur.width_mm / 80.0
+    if not KNEE_GAP_MM[0] * scale <= height or size > KNEE_GAP_MM[1] * scale:
+        return (
+            f"femur and tibia are not in one frame: the plateau lies {size:.0f} mm from the condyles' axis "
+            f"(a knee's 15 to {KNEE_GAP_MM[1] * scale:.0f} mm): give both bones of one scan"
+        )
+    if abs(float(femur.across @ tibia.across)) < 0.5:
+        return "femur and tibia are not in one frame: their mediolateral axes differ by more than 60°"
+    return ""
+
+
+def _beside(fibula: Bone, tibia: TibiaFit) -> bool:
+    center = np.average(fibula.points, axis=0, weights=fibula.weights) - tibia.knee_center
+    along = float(center @ tibia.proximal)
+    aside = float(np.linalg.norm(center - along * tibia.proximal))
+    return -1.2 * max(tibia.length_mm, 60.0) < along < 20.0 and 10.0 < aside < 90.0
+
+
+def _handed(medial: Floats, proximal: Floats, posterior: Floats) -> float:
+    return 1.0 if float(np.cross(medial, proximal) @ -posterior) > 0 else -1.0
+
+
+def _femur_tells(femur: FemurFit | None, fibula: Bone | None) -> tuple[float, float]:
+    """The side a femur shows (+1 right, -1 left, 0 unknown) and how sure (1 certain, 0.5 likely)."""
+    if femur is None:
+        return 0.0, 0.0
+    if femur.head is not None:
+        point, axis = femur.shaft
+        aside = femur.head.center - point
+        aside = aside - (aside @ axis) * axis
+        if abs(aside @ femur.across) > 6.0:
+            medial = _sign(femur.across, aside) * femur.across
+            return _handed(medial, femur.proximal, femur.posterior), 1.0
+    if fibula is not None:
+        center = np.average(fibula.points, axis=0, weights=fibula.weights)
+        aside = float((femur.knee_center - center) @ femur.across)
+        if abs(aside) > 8.0:
+            return _handed(np.sign(aside) * femur.across, femur.proximal, femur.posterior), 1.0
+    line = femur.distal[0] - femur.distal[1]
+    tilt = np.degrees(np.arctan2(line @ femur.shaft[1], line @ femur.across))
+    if abs(tilt) > VALGUS_SHAFT_DEG:  # the medial condyle reaches further down along the shaft
+        return _handed(-np.sign(tilt) * femur.across, femur.proximal, femur.posterior), 0.5
+    return 0.0, 0.0
+
+
+def _tibia_tells(tibia: TibiaFit | None, fibula: Bone | None) -> tuple[float, float]:
+    if tibia is None:
+        return 0.0, 0.0
+    if fibula is not None:
+        center = np.average(fibula.points, axis=0, weights=fibula.weights)
+        aside = float((tibia.knee_center - center) @ tibia.across)
+        if abs(aside) > 8.0:
+            return _handed(np.sign(aside) * tibia.across, tibia.proximal, tibia.posterior), 1.0
+    if tibia.malleolus is not None and tibia.ankle_center is not None:
+        aside = float((tibia.malleolus - tibia.ankle_center) @ tibia.across)
+        if abs(aside) > 5.0:
+            return _handed(np.sign(aside) * tibia.across, tibia.proximal, tibia.posterior), 0.9
+    return 0.0, 0.0
+
+
+def _side(
+    side: Side | None, femur: tuple[float, float], tibia: tuple[float, float], together: bool,
+    notes: list[Notice],
+) -> tuple[Side, bool]:  # fmt: skip
+    """Settle the side: what the bones tell for certain must agree with each other and with what is given."""
+    votes = [("femur", *femur), ("tibia", *tibia)]
+    certain = [(n, v) for n, v, w in votes if w >= 0.9]
+    if together and len({v for _, v in certain}) > 1:
+        raise ContradictionError(
+            "femur and tibia tell different sides: they are not of one leg, or one of them is mirrored"
+        )
+    best = max(votes, key=lambda vote: vote[2])
+    told: Side | None = None if best[1] == 0.0 else "right" if best[1] > 0 else "left"
+    if side is None:
+        if told is None:
+            raise UsageError('the bones do not tell the side: give side = "left" or "right"')
+        if best[2] < 0.9:
+            notes.append(Notice("side", f"side {told} is only likely, from the joint line's tilt"))
+        return told, best[2] >= 0.9
+    if told is not None and told != side:
+        if best[2] >= 0.9:
+            raise ContradictionError(
+                f"side {side} is contradicted by the {best[0]}, which is of a {told} leg: check the side and "
+                "whether the data are mirrored"
+            )
+        notes.append(Notice("side", f"side {side} could not be confirmed: the joint line's tilt is unusual"))
+    elif told is None:
+        notes.append(Notice("side", f"side {side} is taken as given; the bones seen do not tell it"))
+    return side, told == side
+
+
+def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str, Bone]) -> dict[str, str]:
+    """Why each group of landmarks is missing."""
+    result = {}
+    femoral = (
+        "femoral_knee_center", "distal_medial_condyle", "posterior_medial_condyle", "intercondylar_notch",
+        "femoral_shaft_proximal", "femoral_neck_center", "hip_center", "femoral_neck_base",
+        "upper_femoral_shaft_proximal", "posterior_lateral_condyle", "distal_lateral_condyle",
+    )  # fmt: skip
+    tibial = (
+        "tibial_knee_center", "ankle_center", "medial_plateau", "lateral_plateau", "tibial_shaft_proximal",
+        "posterior_medial_plateau", "plafond_medial", "medial_malleolus", "pilon_medial",
+    )  # fmt: skip
+    if femur is None:
+        result |= dict.fromkeys(femoral, "no femur is among the bones")
+    else:
+        if femur.head is None:
+            result["hip_center"] = femur.head_missing
+        if femur.hip is None:
+            names = ("femoral_neck_center", "femoral_neck_base", "upper_femoral_shaft_proximal")
+            result |= dict.fromkeys(names, femur.hip_missing)
+        elif femur.hip.alpha_point is None:
+            result["head_neck_departure"] = "the contour nowhere leaves the head sphere by 1 mm"
+    if tibia is None:
+        result |= dict.fromkeys(tibial, "no tibia is among the bones")
+    elif tibia.ankle_center is None:
+        names = ("ankle_center", "plafond_medial", "medial_malleolus", "pilon_medial")
+        result |= dict.fromkeys(names, tibia.ankle_missing)
+    if "fibula" not in ready:
+        result["lateral_malleolus"] = "no fibula is among the bones"
+    if "talus" not in ready:
+        result["talar_dome_medial"] = "no talus is among the bones"
+    pelvis = "the pelvis was not measured: both hip bones in one frame are needed for its plane"
+    for name in ("anterior_superior_iliac_spine", "lateral_acetabular_edge", "acetabular_center"):
+        result.setdefault(name, pelvis)
+    return result
+
+
+def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
+    """Return every landmark found, named by medial and lateral, with its scatter and method."""
+    result: dict[str, Landmark] = {}
+    if fits.femur is not None:
+        result |= _femur_landmarks(fits.femur, fits.femur_medial)
+    if fits.tibia is not None:
+        result |= _tibia_landmarks(fits.tibia, fits.tibia_medial, fits.fibula)
+    if fits.talus is not None and fits.tibia is not None:
+        ends = fits.talus.dome if fits.tibia_medial > 0 else fits.talus.dome[::-1]
+        for name, at in zip(("talar_dome_medial", "talar_dome_lateral"), ends, strict=True):
+            result[name] = tangent_point(
+                at, fits.tibia.proximal, PLATEAU_SD_MM, "line along the dome's top", "talus",
+                fits.talus.edge_mm,
+            )  # fmt: skip
+    return result | dict(fits.extra)
+
+
+def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
+    edge = f.bone.edge_mm
+    result: dict[str, Landmark] = {}
+
+    def pair(name: str, ends: tuple[Floats, Floats], normal: Floats, sd: float, method: str) -> None:
+        ends = ends if medial > 0 else ends[::-1]
+        for side, at in zip(("medial", "lateral"), ends, strict=True):
+            result[name.format(side)] = tangent_point(at, normal, sd, method, "femoral condyles", edge)
+
+    if f.head is not None:
+        head = center_point(
+            f.head.center, RATER_SD_MM["hip_center"], "centre of the sphere on the femoral head", "", edge
+        )
+        result["hip_center"] = Landmark(
+            position_mm=head.position_mm, covariance_mm2=head.covariance_mm2, method=head.method,
+            details={"radius_mm": f.head.radius_mm, "residual_mm": f.head.residual_mm,
+                     "coverage": f.head.coverage},
+        )  # fmt: skip
+    result["femoral_knee_center"] = center_point(
+        f.knee_center, RATER_SD_MM["femoral_knee_center"],
+        "on the condyles' axis, half way between the notch and the middle of the condyles", "knee center",
+        edge)  # fmt: skip
+    pair("distal_{}_condyle", f.distal, f.proximal, TANGENT_SD_MM, "distal tangent resting on both condyles")
+    pair("posterior_{}_condyle", f.condyles, f.posterior, POSTERIOR_SD_MM,
+         "posterior tangent resting on both condyles")  # fmt: skip
+    pair("{}_epicondyle", f.epicondyles, f.across, 2.4, "outermost point along the condyles' axis")
+    result["intercondylar_notch"] = center_point(
+        f.notch, RATER_SD_MM["intercondylar_notch"], "saddle of the distal outline between the condyles", ""
+    )
+    result["knee_axis"] = Landmark(
+        direction=f.cylinder.axis * np.sign(f.cylinder.axis @ f.across) * medial,
+        covariance_mm2=np.eye(3) * np.radians(1.0) ** 2, method="cylinder through both posterior condyles",
+        details={"radius_mm": f.cylinder.radius_mm, "residual_mm": f.cylinder.residual_mm},
+    )  # fmt: skip
+    point, axis = f.shaft
+    result |= _shaft("femoral_shaft", point, axis, f.length_mm, f.shaft_residual_mm)
+    if f.hip is not None:
+        result["femoral_neck_center"] = center_point(
+            f.hip.neck_center, RATER_SD_MM["femoral_neck_center"], "centroid of the neck's narrowest section",
+            "", edge)  # fmt: skip
+        result["femoral_neck_base"] = center_point(
+            f.hip.neck_base, RATER_SD_MM["femoral_neck_base"],
+            "centroid of the shaft 10 mm below the crossing of neck and shaft axes", "", edge)  # fmt: skip
+        for end, at in zip(("proximal", "distal"), f.hip.upper_shaft, strict=True):
+            result[f"upper_femoral_shaft_{end}"] = center_point(at, 1.0, "axis of the upper shaft", "")
+        if f.hip.alpha_point is not None:
+            result["head_neck_departure"] = center_point(
+                f.hip.alpha_point, 1.5, "first anterior point 1 mm outside the head sphere", "", edge)  # fmt: skip
+    return result
+
+
+def _shaft(name: str, point: Floats, axis: Floats, length: float, residual: float) -> dict[str, Landmark]:
+    half = 0.5 * min(max(0.4 * length, 25.0), 150.0)
+    sd = float(np.hypot(0.6, 0.5 * residual))
+    result = {}
+    for end, sign in (("proximal", 1.0), ("distal", -1.0)):
+        lm = center_point(point + sign * half * axis, sd, "line through the sections' centroids", "")
+        result[f"{name}_{end}"] = Landmark(
+            position_mm=lm.position_mm, covariance_mm2=lm.covariance_mm2, method=lm.method,
+            details={"length_mm": length, "residual_mm": residual},
+        )  # fmt: skip
+    return result
+
+
+def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[str, Landmark]:
+    edge = t.bone.edge_mm
+    result: dict[str, Landmark] = {}
+
+    def pair(
+        name: str, ends: tuple[Floats, Floats], normal: Floats, sd: float, method: str, group: str
+    ) -> None:
+        ends = ends if medial > 0 else ends[::-1]
+        for side, at in zip(("medial", "lateral"), ends, strict=True):
+            result[name.format(side)] = tangent_point(at, normal, sd, method, group, edge)
+
+    result["tibial_knee_center"] = center_point(
+        t.knee_center,
+        RATER_SD_MM["tibial_knee_center"],
+        "centre of the plateau's outline, on its plane",
+        "knee center",
+        edge,
+    )
+    pair("{}_plateau", t.plateaus, t.plateau_normal, PLATEAU_SD_MM, "plane on both plateaus", "plateau")
+    pair("posterior_{}_plateau", t.posterior_rests, t.posterior, 1.2,
+         "posterior tangent resting on both tibial condyles", "plateau")  # fmt: skip
+    point, axis = t.shaft
+    result |= _shaft("tibial_shaft", point, axis, t.length_mm, t.shaft_residual_mm)
+    if t.ankle_center is None or t.plafond is None or t.malleolus is None or t.pilon_center is None:
+        return result
+    result["ankle_center"] = center_point(
+        t.ankle_center, RATER_SD_MM["ankle_center"], "centroid of the tibial plafond", "", edge
+    )
+    pair("plafond_{}", t.plafond, t.proximal, 0.35, "plane on the plafond", "plafond")
+    result["medial_malleolus"] = center_point(t.malleolus, 2.4, "tip of the medial malleolus", "", edge)
+    inward = medial * t.across
+    if fibula is not None:
+        beside = section_at(fibula, t.ankle_center + PILON_ABOVE_MM * t.proximal, t.proximal)
+        tip = malleolus_tip(fibula, t.proximal)
+        if tip is not None:
+            result["lateral_malleolus"] = center_point(tip, 2.4, "tip of the lateral malleolus", "", edge)
+        if beside is not None:
+            result["pilon_medial"] = center_point(
+                t.pilon_center, 1.2, "centroid of the tibia 8 mm above the plafond", "", edge
+            )
+            result["pilon_lateral"] = center_point(
+                beside, 1.2, "centroid of the fibula 8 mm above the plafond", "", edge
+            )
+    elif t.pilon_axis is not None:
+        towards = t.pilon_axis if t.pilon_axis @ inward > 0 else -t.pilon_axis
+        for name, sign in (("pilon_medial", 1.0), ("pilon_lateral", -1.0)):
+            result[name] = center_point(
+                t.pilon_center + sign * 18.0 * towards, 2.0,
+                "long axis of the tibia's section 8 mm above the plafond", "", edge)  # fmt: skip
+    return result
+
+
+def handed_of(landmarks: Mapping[str, Landmark]) -> float:
+    """Return the side that the landmarks show: +1 right, -1 left, 0 where nothing tells.
+
+    The posterior condyles lie behind the line from the hip to the distal condyles.
+    """
+    names = (
+        "hip_center", "distal_medial_condyle", "distal_lateral_condyle", "posterior_medial_condyle",
+        "posterior_lateral_condyle",
+    )  # fmt: skip
+    at = {n: landmarks[n].position_mm for n in names if n in landmarks}
+    if len(at) < len(names) or any(p is None for p in at.values()):
+        return 0.0
+    p = {n: np.asarray(v, dtype=np.float64) for n, v in at.items()}
+    distal = 0.5 * (p["distal_medial_condyle"] + p["distal_lateral_condyle"])
+    rear = 0.5 * (p["posterior_medial_condyle"] + p["posterior_lateral_condyle"])
+    proximal = unit(p["hip_center"] - distal)
+    medial = p["posterior_medial_condyle"] - p["posterior_lateral_condyle"]
+    backwards = float((rear - distal) @ np.cross(proximal, unit(medial)))
+    return 0.0 if abs(backwards) < 5.0 else float(np.sign(backwards))

@@ -1,0 +1,270 @@
+"""`measure_alignment`: from bones, or from landmarks, to the leg's angles and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
+from injectplan.alignment.landmarks import BoneFits, fit_bones, handed_of, landmarks_of
+from injectplan.alignment.prediction import (
+    bone_sd_deg,
+    femur_offset_deg,
+    tibia_offset_deg,
+)  # fmt: skip
+from injectplan.alignment.uncertainty import Spread, propagate
+from injectplan.alignment.values import (
+    Alignment,
+    AlignmentVerdict,
+    Angle,
+    FieldOfView,
+    Landmark,
+    Load,
+)  # fmt: skip
+from injectplan.alignment.verdict import LIMIT_DEG, QUANTILE, judge, refuse
+from injectplan.anatomy.model import Kind, Side
+from injectplan.errors import ContradictionError, NothingToMeasureError, UsageError
+from injectplan.frames import unit
+from injectplan.imaging.values import Surface
+from injectplan.kernels.cast import Floats
+from injectplan.measure import Measure, Notice
+
+NSA_NORMAL_DEG = 130.0  # 124 to 136 (Paley 2002, from memory)
+VERSION_NORMAL_DEG = 15.0
+MLDTA_NORMAL_DEG = 89.0  # 86 to 92
+FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
+_MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
+
+
+def measure_alignment(
+    bones: Mapping[str, Surface],
+    side: Side | None,
+    *,
+    joint: Kind = "knee",
+    limit_deg: float = LIMIT_DEG,
+    load: Load = "supine",
+    units: str = "auto",
+    seed: int = 0,
+) -> Alignment:
+    """Measure the leg's axial alignment on bone surfaces.
+
+    bones : structure name (femur, tibia, fibula, talus, hip_bone, …) → Surface in patient RAS, mm (or metres,
+        which `units="auto"` recognises); closed or open, whole or cut by the field of view.
+    side : left, right, or None to let the bones tell.
+    joint : whose deformity the verdict judges: the knee's HKA, the hip's neck-shaft angle, the ankle's mLDTA.
+    limit_deg : of the verdict.  load : "supine", or "standing" which adds what lying down hides.
+
+    Returns every angle with method, plane, scatter and reason where it is missing. Bones of different frames
+    give their own angles and a refused verdict. Raises LandmarkError where a bone is not what it is called
+    or a fit fails, ContradictionError where the side is contradicted, NothingToMeasureError without femur,
+    tibia or talus, UnitsError for lengths no bone has.
+    """
+    _check(limit_deg, load)
+    fits = fit_bones(bones, side, units=units, seed=seed)
+    landmarks = landmarks_of(fits)
+    return _assemble(
+        landmarks, fits.side, joint, limit_deg, load, seed, field_of_view=fits.field_of_view,
+        notices=fits.notices, reasons=fits.missing, fits=fits,
+    )  # fmt: skip
+
+
+def measure_alignment_of_landmarks(
+    landmarks: Mapping[str, Landmark],
+    side: Side | None,
+    *,
+    joint: Kind = "knee",
+    limit_deg: float = LIMIT_DEG,
+    load: Load = "supine",
+    seed: int = 0,
+) -> Alignment:
+    """Measure the leg's axial alignment on given landmarks (names as in the result's `landmarks`).
+
+    Closed form: the angles follow from the positions alone. The side is contradicted, with
+    ContradictionError, where the posterior condyles do not lie behind the femur's axis.
+    """
+    _check(limit_deg, load)
+    if not landmarks:
+        raise NothingToMeasureError("no landmark is given")
+    told = handed_of(landmarks)
+    if side is None and told == 0.0:
+        raise UsageError('the landmarks do not tell the side: give side = "left" or "right"')
+    if side is not None and told not in (0.0, 1.0 if side == "right" else -1.0):
+        other = "left" if side == "right" else "right"
+        raise ContradictionError(
+            f"side {side} is contradicted: the posterior condyles lie behind the femur on a {other} leg only; "
+            "check the side, or whether the file is LPS or RAS mirrored"
+        )
+    known: Side = side or ("right" if told > 0 else "left")
+    seen = FieldOfView(
+        hip_seen="hip_center" in landmarks, ankle_seen="ankle_center" in landmarks,
+    )  # fmt: skip
+    return _assemble(landmarks, known, joint, limit_deg, load, seed, field_of_view=seen)
+
+
+def _check(limit_deg: float, load: str) -> None:
+    if not (math.isfinite(limit_deg) and 0.0 < limit_deg < 90.0):
+        raise UsageError(f"limit {limit_deg} is not an angle between 0° and 90°")
+    if load not in ("supine", "standing"):
+        raise UsageError(f'load "{load}" is not "supine" or "standing"')
+
+
+def _assemble(
+    landmarks: Mapping[str, Landmark],
+    side: Side,
+    joint: Kind,
+    limit_deg: float,
+    load: Load,
+    seed: int,
+    *,
+    field_of_view: FieldOfView,
+    notices: tuple[Notice, ...] = (),
+    reasons: Mapping[str, str] | None = None,
+    fits: BoneFits | None = None,
+) -> Alignment:
+    handed = 1.0 if side == "right" else -1.0
+    missing = dict(reasons or {})
+    spreads = propagate(landmarks, handed, seed=seed)
+    points = {n: lm.position_mm for n, lm in landmarks.items() if lm.position_mm is not None}
+    apart = missing.get("frames", "")
+    if apart:
+        spreads = {name: s for name, s in spreads.items() if not _joins_bones(name)}
+    angles = {}
+    for name, definition in DEFINITIONS.items():
+        if name in spreads:
+            angles[name] = _angle(name, spreads[name], landmarks)
+            continue
+        why = apart if apart and _joins_bones(name) else _why(missing_landmarks(name, points), missing)
+        angles[name] = Angle(
+            measure=Measure.missing(why, method=definition.method),
+            plane=definition.plane,
+            sign=definition.sign,
+        )
+    assumed: tuple[str, ...] = ()
+    if fits is not None and not apart and "hka_deg" not in spreads:
+        predicted = _predict(points, fits)
+        if predicted is not None:
+            angles["hka_deg"], assumed = predicted, predicted.measure.assumed
+    residual = math.nan
+    if all(n in spreads for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")):
+        s = {n: spreads[n].value for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")}
+        residual = (180.0 - s["hka_deg"]) - (s["mldfa_deg"] - s["mpta_deg"] + s["jlca_deg"])
+    both = [angles[n].measure for n in ("mldfa_deg", "mpta_deg")]
+    cpak = cpak_type(both[0].value, both[1].value) if both[0].known and both[1].known else None
+    notes = list(notices) + _warnings(angles, residual)
+    return Alignment(
+        side=side, joint=joint, angles=angles, landmarks=dict(landmarks), field_of_view=field_of_view,
+        verdict=_verdict(joint, angles, missing, limit_deg, load, notes), cpak=cpak,
+        identity_residual_deg=residual, notices=tuple(notes), assumed=assumed,
+    )  # fmt: skip
+
+
+def _joins_bones(name: str) -> bool:
+    return name in (*_MECHANICAL, "jlca_deg", "afta_deg", "knee_flexion_deg") or name.startswith("grood")
+
+
+def _angle(name: str, spread: Spread, landmarks: Mapping[str, Landmark]) -> Angle:
+    definition = DEFINITIONS[name]
+    shafts = ""
+    if name == "afta_deg":
+        lengths = [
+            f"{bone} {landmarks[f'{bone}_shaft_proximal'].details['length_mm']:.0f} mm"
+            for bone in ("femoral", "tibial")
+            if "length_mm" in landmarks[f"{bone}_shaft_proximal"].details
+        ]
+        shafts = f" ({', '.join(lengths)} of shaft)" if lengths else ""
+    return Angle(
+        measure=Measure(value=spread.value, sd=spread.sd, method=definition.method + shafts),
+        plane=definition.plane, sign=definition.sign, interval=(spread.low, spread.high),
+        sd_linear=spread.sd_linear,
+    )  # fmt: skip
+
+
+def _why(missing: tuple[str, ...], reasons: Mapping[str, str]) -> str:
+    for name in missing:
+        if name in reasons:
+            return reasons[name]
+    return f"needs {', '.join(missing)}" if missing else "could not be measured"
+
+
+def _predict(points: Mapping[str, Floats], fits: BoneFits) -> Angle | None:
+    """HKA from the shafts seen, where hip or ankle lies outside the view."""
+    femur, tibia = fits.femur, fits.tibia
+    if femur is None or tibia is None:
+        return None
+    upper = unit(points["hip_center"] - points["femoral_knee_center"]) if "hip_center" in points else None
+    lower = unit(points["ankle_center"] - points["tibial_knee_center"]) if "ankle_center" in points else None
+    variance, offset, used = 0.6**2, 0.0, []
+    if upper is None:
+        upper, length = femur.shaft[1], femur.length_mm
+        offset += femur_offset_deg(length)
+        variance += bone_sd_deg(length) ** 2
+        used.append(f"{length:.0f} mm of femur")
+    if lower is None:
+        lower, length = -tibia.shaft[1], tibia.length_mm
+        offset += tibia_offset_deg(length)
+        variance += bone_sd_deg(length) ** 2
+        used.append(f"{length:.0f} mm of tibia")
+    line = points["posterior_medial_condyle"] - points["posterior_lateral_condyle"]
+    medial = unit(line - (line @ upper) * upper)
+    deviation = math.degrees(math.atan2(lower @ medial, -(lower @ upper))) + offset
+    sd = math.sqrt(variance)
+    method = f"predicted from the knee: {' and '.join(used)} seen"
+    measure = Measure(
+        value=180.0 - deviation, sd=sd, method=method,
+        assumed=("mechanical axis predicted from the shaft",),
+    )  # fmt: skip
+    hka = DEFINITIONS["hka_deg"]
+    return Angle(
+        measure=measure, plane="frontal plane of the femoral shaft and the posterior condylar line",
+        sign=hka.sign, interval=(measure.value - QUANTILE * sd, measure.value + QUANTILE * sd), sd_linear=sd,
+    )  # fmt: skip
+
+
+def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
+    notes = []
+    flexion = angles["knee_flexion_deg"].measure
+    if flexion.known and abs(flexion.value) > FLEXION_WARN_DEG:
+        notes.append(
+            Notice(
+                "knee_flexion",
+                f"the knee is flexed by {flexion.value:.0f}°; frontal angles grow unreliable beyond "
+                f"{FLEXION_WARN_DEG:g}°",
+            )
+        )
+    if math.isfinite(residual) and abs(residual) > 2.0:
+        notes.append(
+            Notice(
+                "identity",
+                f"HKA deviation differs from mLDFA − MPTA + JLCA by {residual:.1f}°: bones rotated or flexed "
+                "against each other",
+            )
+        )
+    return notes
+
+
+def _verdict(
+    joint: Kind, angles: Mapping[str, Angle], missing: Mapping[str, str], limit_deg: float, load: Load,
+    notes: list[Notice],
+) -> AlignmentVerdict:  # fmt: skip
+    name, normal, sign = {
+        "knee": ("hka_deg", 180.0, -1.0), "hip": ("nsa_deg", NSA_NORMAL_DEG, 1.0),
+        "ankle": ("mldta_deg", MLDTA_NORMAL_DEG, 1.0),
+    }[joint]  # fmt: skip
+    measure = angles[name].measure
+    if not measure.known:
+        return refuse(name, (measure.reason or "could not be measured",), limit_deg=limit_deg, load=load)
+    reasons = []
+    if measure.method.startswith("predicted"):
+        outside = [missing[n] for n in ("hip_center", "ankle_center") if n in missing]
+        reasons += [*outside, f"the angle is {measure.method}"]
+    if joint == "hip":
+        version = angles["femoral_version_deg.mechanical"].measure
+        if version.known:
+            reasons.append(f"femoral version {version.value:.0f}° (about {VERSION_NORMAL_DEG:g}° is usual)")
+    if joint == "ankle" and angles["talar_tilt_deg"].measure.known:
+        reasons.append(f"talar tilt {angles['talar_tilt_deg'].measure.value:+.1f}°")
+    reasons += [note.message for note in notes if note.code in ("knee_flexion", "identity")]
+    return judge(
+        name, sign * (measure.value - normal), measure.sd, limit_deg=limit_deg, load=load,
+        reasons=tuple(reasons),
+    )  # fmt: skip

@@ -1,0 +1,273 @@
+"""Landmarks of a tibia, whole or cut, and of the ankle's bones, from their shape alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from injectplan.alignment.bones import (
+    Bone,
+    axis_candidates,
+    bitangent,
+    hull_area,
+    hull_indices,
+    main_loop,
+    section,
+    shaft_line,
+)  # fmt: skip
+from injectplan.alignment.fits import fit_plane, frame_of
+from injectplan.errors import LandmarkError
+from injectplan.frames import unit
+from injectplan.kernels.cast import Floats
+
+PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
+PILON_ABOVE_MM = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TibiaFit:
+    """Everything found on a tibia; positions in the patient frame, mm.
+
+    Pairs are ordered: the first lies along +`across`. `posterior` is None where nothing tells it.
+    """
+
+    bone: Bone
+    proximal: Floats
+    across: Floats
+    posterior: Floats
+    width_mm: float
+    knee_center: Floats
+    plateaus: tuple[Floats, Floats]
+    plateau_normal: Floats
+    plateau_residual_mm: float
+    posterior_rests: tuple[Floats, Floats]
+    shaft: tuple[Floats, Floats]
+    shaft_residual_mm: float
+    length_mm: float
+    ankle_center: Floats | None
+    ankle_missing: str
+    plafond: tuple[Floats, Floats] | None = None
+    malleolus: Floats | None = None
+    pilon_center: Floats | None = None
+    pilon_axis: Floats | None = None
+
+
+def _plateau_score(bone: Bone, axis: Floats) -> float:
+    """How much this looks like a plateau on top of a shaft, 0 when it does not."""
+    u, v = frame_of(axis)
+    s = bone.points @ axis
+    flat = np.stack([bone.points @ u, bone.points @ v], axis=1)
+    near, low = s > s.max() - 25.0, s < s.min() + 12.0
+    if near.sum() < 12 or low.sum() < 4:
+        return 0.0
+    area = hull_area(flat[near])
+    narrow = 1.0 - hull_area(flat[low]) / max(area, 1e-9)
+    up = (bone.normals @ axis > 0.85) & (s > s.max() - 18.0)
+    return max(0.0, narrow) * float(bone.weights[up].sum()) / max(area, 1e-9)
+
+
+def find_plateau(bone: Bone, toward: Floats | None) -> tuple[Floats, float]:
+    """Return the rough proximal direction and the plateau's width; no plateau raises LandmarkError."""
+    candidates = axis_candidates(bone, toward)
+    if toward is not None and len(candidates) > 2:
+        candidates = [axis for axis in candidates if axis @ unit(toward) > 0.0] or [unit(toward)]
+    scores = [_plateau_score(bone, axis) for axis in candidates]
+    best = int(np.argmax(scores))
+    if scores[best] < 0.12:
+        raise LandmarkError(f"{bone.name} shows no plateau above a shaft: it is not a tibia's knee end")
+    axis = candidates[best]
+    u, v = frame_of(axis)
+    near = bone.points @ axis > float((bone.points @ axis).max()) - 25.0
+    ring = np.stack([bone.points[near] @ u, bone.points[near] @ v], axis=1)
+    width = float(max(np.ptp(ring @ np.array([np.cos(t), np.sin(t)])) for t in np.arange(0, np.pi, 0.05)))
+    if not PLATEAU_WIDTH_MM[0] <= width <= PLATEAU_WIDTH_MM[1]:
+        raise LandmarkError(
+            f"the plateau of {bone.name} is {width:.0f} mm wide (a tibia's is {PLATEAU_WIDTH_MM[0]:.0f} to "
+            f"{PLATEAU_WIDTH_MM[1]:.0f} mm): check the units"
+        )
+    return axis, width
+
+
+def _ring_axes(bone: Bone, y: Floats, at: Floats) -> tuple[Floats, Floats, float, float]:
+    """Centroid, major axis, full widths (major, minor) of the bone's filled hull in the plane at `at`."""
+    loop = main_loop(section(bone, at, y))
+    if loop is None:
+        raise LandmarkError(f"the {bone.name} could not be cut below its plateau")
+    u, v = frame_of(y)
+    flat = np.stack([(loop.points - at) @ u, (loop.points - at) @ v], axis=1)
+    ring = flat[hull_indices(flat)]
+    nxt = np.roll(ring, -1, axis=0)
+    cross = ring[:, 0] * nxt[:, 1] - nxt[:, 0] * ring[:, 1]
+    area = cross.sum() / 2.0
+    center = ((ring + nxt) * cross[:, None]).sum(axis=0) / (6.0 * area)
+    p, q = ring - center, nxt - center
+    second = (np.einsum("ki,kj->kij", p, p) + np.einsum("ki,kj->kij", q, q)) * 2.0
+    second = second + np.einsum("ki,kj->kij", p, q) + np.einsum("ki,kj->kij", q, p)
+    moment = (second * cross[:, None, None]).sum(axis=0) / 24.0
+    major = np.linalg.eigh(moment)[1][:, 1]
+    minor = np.array([-major[1], major[0]])
+    return (
+        at + center[0] * u + center[1] * v, major[0] * u + major[1] * v,
+        float(np.ptp(ring @ major)), float(np.ptp(ring @ minor)),
+    )  # fmt: skip
+
+
+def _plateau_plane(
+    bone: Bone, y: Floats, across: Floats, center: Floats, width: float
+) -> tuple[Floats, Floats, float]:
+    """The plane on both plateaus, the eminence between them and the rims left out."""
+    offset = bone.points - center
+    m, h = offset @ across, offset @ y
+    facing = (bone.normals @ y > 0.75) & (np.abs(h) < 0.30 * width)
+    sides = [
+        facing & (m > 0.12 * width) & (m < 0.42 * width),
+        facing & (m < -0.12 * width) & (m > -0.42 * width),
+    ]
+    if min(int(side.sum()) for side in sides) < 5:
+        raise LandmarkError(f"the plateaus of {bone.name} hold too few points")
+    weights = np.zeros(len(bone.points))
+    for side in sides:
+        # only the top of each side counts: below it are the flanks and the fibula's facet
+        order = np.flatnonzero(side)
+        cut = np.average(h[order], weights=bone.weights[order])
+        top = order[h[order] > cut - 6.0]
+        weights[top] = bone.weights[top] / bone.weights[top].sum()
+    keep = weights > 0
+    return fit_plane(bone.points[keep], weights[keep], y, 2.5)
+
+
+def measure_tibia(
+    bone: Bone, *, toward: Floats | None = None, anterior_hint: Floats | None = None
+) -> TibiaFit:
+    """Find a tibia's landmarks.
+
+    toward : roughly proximal, where the femur says so.  anterior_hint : roughly anterior, likewise; without
+    it the plateau's overhang behind the shaft tells.
+    LandmarkError where the shape is no tibia's knee end or a fit fails; an ankle outside the view is told in
+    `ankle_missing` instead.
+    """
+    axis, width = find_plateau(bone, toward)
+    length = float(np.ptp(bone.points @ axis))
+    whole = length > 2.7 * width
+    ankle, missing = None, ""
+    shaft_center, shaft_axis, residual = _tibia_shaft(bone, axis, width, whole=whole)
+    y = shaft_axis
+    top = bone.points[int(np.argmax(bone.points @ y))]
+    at = top - 0.25 * width * y
+    if not whole:
+        missing = f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
+    for _ in range(10):
+        center, across, full, deep = _ring_axes(bone, y, at)
+        if not 1.12 < full / deep < 2.4:
+            raise LandmarkError(
+                f"the plateau of {bone.name} is {full:.0f} x {deep:.0f} mm: not a tibia's outline"
+            )
+        plane_point, normal, plane_residual = _plateau_plane(bone, y, across, center + 0.15 * width * y, full)
+        knee = center + float((plane_point - center) @ normal) / float(y @ normal) * y
+        before = at
+        at = knee - 0.14 * full * y
+        if whole and not missing:
+            try:
+                ankle = _ankle(bone, y, across, knee)
+                y = unit(knee - ankle[0])
+            except LandmarkError as error:
+                missing = f"no ankle: {error}"
+        if np.linalg.norm(at - before) < 1e-8:
+            break
+    if normal @ y < np.cos(np.radians(32.0)):
+        raise LandmarkError(
+            f"the plateau of {bone.name} slopes by more than 32°: the fit is not to be trusted"
+        )
+    shaft_center, shaft_axis, residual = _tibia_shaft(bone, shaft_axis, width, whole=whole)
+    overhang = knee - shaft_center
+    overhang = overhang - (overhang @ shaft_axis) * shaft_axis
+    back = np.cross(across, y)
+    hint = overhang if anterior_hint is None else -anterior_hint
+    back = back if back @ hint > 0 else -back
+    flat = np.stack([bone.points @ across, bone.points @ back], axis=1)
+    s = (bone.points - knee) @ y
+    slab = np.flatnonzero((s > -0.22 * width) & (s < 0.0))
+    i, j = bitangent(flat[slab], np.array([0.0, 1.0]), float(knee @ across))
+    rests = (bone.points[slab[j]], bone.points[slab[i]])
+
+    def on_plane(side: float) -> Floats:
+        point = knee + side * 0.24 * full * across
+        return np.asarray(point + float((plane_point - point) @ normal) / float(y @ normal) * y)
+
+    extra = ankle if ankle is not None else (None,) * 5
+    return TibiaFit(
+        bone=bone, proximal=y, across=across, posterior=back, width_mm=full, knee_center=knee,
+        plateaus=(on_plane(1.0), on_plane(-1.0)), plateau_normal=normal, plateau_residual_mm=plane_residual,
+        posterior_rests=rests, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
+        length_mm=float(((knee - bone.points) @ y).max()), ankle_center=extra[0], ankle_missing=missing,
+        plafond=None if ankle is None else (ankle[1], ankle[2]), malleolus=extra[3], pilon_center=extra[4],
+        pilon_axis=None if ankle is None else _pilon_axis(bone, y, ankle[4]),
+    )  # fmt: skip
+
+
+def _pilon_axis(bone: Bone, y: Floats, at: Floats) -> Floats:
+    return _ring_axes(bone, y, at)[1]
+
+
+def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tuple[Floats, Floats, float]:
+    """Shaft axis: the whole diaphysis, or below the flare as far as a cut bone reaches."""
+    direction, center, residual = axis, np.zeros(3), 0.0
+    for _ in range(5):
+        s = bone.points @ direction
+        low, high = float(s.min()), float(s.max())
+        if whole:
+            bottom, top = low + 0.22 * (high - low), low + 0.72 * (high - low)
+        else:
+            bottom = low + 6.0
+            top = min(high - 0.42 * width, max(high - 0.75 * width, bottom + 40.0))
+        if top - bottom < 10.0:
+            raise LandmarkError(
+                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 10 mm)"
+            )
+        center, direction, residual = shaft_line(bone, direction, bottom, top)
+    return center, direction, residual
+
+
+def _ankle(
+    bone: Bone, y: Floats, across: Floats, knee: Floats
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Centre of the plafond, its two ends along `across`, the malleolus' tip and the pilon's centroid."""
+    s = (bone.points - knee) @ y
+    low = float(s.min())
+    pilon = main_loop(section(bone, knee + (low + 30.0) * y, y))
+    if pilon is None:
+        raise LandmarkError("its lower end could not be cut")
+    axis_point = pilon.centroid
+    aside = bone.points - axis_point
+    aside = aside - (aside @ y)[:, None] * y
+    radius = float(np.sqrt(pilon.area_mm2 / np.pi))
+    down = (bone.normals @ y < -0.80) & (s < low + 28.0) & (np.linalg.norm(aside, axis=1) < 1.25 * radius)
+    if down.sum() < 6 or bone.weights[down].sum() < 150.0:
+        raise LandmarkError("the joint surface above the talus is not in view")
+    points, weights = bone.points[down], bone.weights[down]
+    order = np.argsort(s[down])
+    share = np.cumsum(weights[order]) / weights.sum()
+    middle = float(s[down][order][np.searchsorted(share, 0.6)])
+    near = np.abs(s[down] - middle) < 7.0
+    point, normal, residual = fit_plane(points[near], weights[near], -y, 2.5)
+    height = (points[near] - point) @ normal
+    inlier = np.abs(height) < 2.5
+    area = float(weights[near][inlier].sum())
+    if area < 150.0 or residual > 2.0 or normal @ y > -0.80:
+        raise LandmarkError(f"the plafond's fit covers {area:.0f} mm² (needs 150 mm²) or is too rough")
+    center = np.average(points[near][inlier], axis=0, weights=weights[near][inlier])
+    center = center - ((center - point) @ normal) * normal
+
+    def end(side: float) -> Floats:
+        at = center + side * 10.0 * across
+        return np.asarray(at - float((at - point) @ normal) / float(y @ normal) * y)
+
+    tip = s < low + 6.0
+    above = main_loop(section(bone, center + PILON_ABOVE_MM * y, y), center)
+    if above is None:
+        raise LandmarkError("its lower end could not be cut")
+    return (
+        center, end(1.0), end(-1.0), np.average(bone.points[tip], axis=0, weights=bone.weights[tip]),
+        above.centroid,
+    )  # fmt: skip
