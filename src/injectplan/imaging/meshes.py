@@ -320,7 +320,8 @@ def _read_glb(path: Path, data: bytes) -> Mesh:
             points.append(where @ pose[:3, :3].T + pose[:3, 3])
     if not points:
         raise FileError(f"{path}: holds no triangle mesh; export it again")
-    return np.concatenate(points), np.concatenate(corners).astype(np.int32)
+    faces32: Ints = np.concatenate(corners).astype(np.int32)
+    return np.concatenate(points), faces32
 
 
 def _gltf_pose(node: Mapping[str, Any]) -> Floats:

@@ -101,13 +101,13 @@ def _recognise(lengths: Mapping[str, float]) -> tuple[float, tuple[Notice, ...]]
     for name, length in known.items():
         if not _plausible(name, length * scale):
             raise UnitsError(
-                f"{name} is {length * scale / size.nominal:.3g} times as long as the {longest}, no one unit fits "
+                f"{name} is {length * scale / size.nominal:.3g} times as long as the {longest}, no unit fits "
                 f"both; give the surfaces in one unit"
             )
     return scale, (
         Notice(
             "units-assumed",
-            f"no unit fits: one unit taken as {scale:.1f} mm, so that the {longest} is {size.nominal:.0f} mm long",
+            f"no unit fits: taken as {scale:.1f} mm a unit, with the {longest} {size.nominal:.0f} mm long",
             longest,
         ),
     )

@@ -122,8 +122,8 @@ def _label_values(path: Path, values: npt.NDArray[Any]) -> npt.NDArray[np.uint16
         broken = values != np.rint(values)
         if broken.any():
             raise FileError(
-                f"{path}: holds {values[broken].flat[0]:.6g} ({int(broken.sum())} values not whole), labels are "
-                f"whole numbers; save the labels, not the image or a resampled map"
+                f"{path}: holds {values[broken].flat[0]:.6g} ({int(broken.sum())} values not whole), labels "
+                f"are whole numbers; save the labels, not the image or a resampled map"
             )
     low, high = values.min(), values.max()
     if low < 0 or high > LARGEST_LABEL:
