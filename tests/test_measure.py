@@ -27,8 +27,8 @@ def test_a_negative_spread_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "limit", "at_least", "state"),
-    [(6.0, 5.0, True, "kept"), (4.0, 5.0, True, "broken"), (4.0, 5.0, False, "kept"), (6.0, 5.0, False, "broken"),
-     (5.0, 5.0, True, "kept")],
+    [(6.0, 5.0, True, "kept"), (4.0, 5.0, True, "broken"), (4.0, 5.0, False, "kept"),
+     (6.0, 5.0, False, "broken"), (5.0, 5.0, True, "kept")],
 )  # fmt: skip
 def test_a_verdict_is_judged_with_its_margin(value: float, limit: float, at_least: bool, state: str) -> None:
     verdict = Verdict(constraint="artery", value=value, limit=limit, at_least=at_least)
