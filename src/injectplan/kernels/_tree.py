@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from injectplan.kernels._jit import kernel
+from injectplan.kernels._wide import WIDTH
 from injectplan.kernels.cast import Floats, Floats32, Ints
 
-WIDTH = 8
-LEAF_TRIANGLES = 4
+LEAF_TRIANGLES = 4  # at most 7: three bits of a wide node's child
+EMPTY = -1  # ~(0 * 8 + 0): a leaf without triangles
 BINS = 16
 # Below this level ranges are halved, which takes at most 31 levels more for any int32 number of triangles:
 # DEPTH bounds every tree, however its triangles lie
@@ -152,7 +153,7 @@ def _build_binary(lows, highs, order, box, first, size):
 
 
 @kernel
-def _collapse(box, first, size, wide_box, wide_child, wide_held, source):
+def _collapse(box, first, size, wide_box, wide_child, source):
     """Fill nodes of WIDTH children by opening, again and again, the child of largest area; return how many.
 
     source : the binary node each wide node stands for, scratch.
@@ -174,8 +175,7 @@ def _collapse(box, first, size, wide_box, wide_child, wide_held, source):
             n += 1
         for c in range(n):
             inner = size[held[c]] == 0
-            wide_held[node, c] = size[held[c]]
-            wide_child[node, c] = used if inner else first[held[c]]
+            wide_child[node, c] = used if inner else ~(first[held[c]] * 8 + size[held[c]])
             for k in range(6):
                 wide_box[node, k, c] = box[held[c], k]
             if inner:
@@ -194,7 +194,6 @@ class Tree(NamedTuple):
     size: Ints
     box: Floats32
     child: Ints
-    held: Ints
     order: Ints
 
 
@@ -204,21 +203,21 @@ def build_tree(lows: Floats, highs: Floats, center: Floats, margin: float) -> Tr
     if m == 0:
         nowhere = np.full((1, 6, WIDTH), np.inf, np.float32)
         nowhere[:, 3:] = -np.inf
-        inner, none = np.zeros((1, WIDTH), np.int32), np.full((1, WIDTH), -1, np.int32)
+        none = np.full((1, WIDTH), EMPTY, np.int32)
         nobody, infinite = np.zeros(0, np.int32), np.full((1, 3), np.inf)
-        return Tree(infinite, -infinite, np.zeros(1, np.int32), none[0, :1], nowhere, inner, none, nobody)
+        return Tree(infinite, -infinite, np.zeros(1, np.int32), none[0, :1].copy(), nowhere, none, nobody)
     order = np.arange(m, dtype=np.int32)
     box, first, size = np.empty((2 * m, 6)), np.zeros(2 * m, np.int32), np.zeros(2 * m, np.int32)
     nodes = _build_binary(lows, highs, order, box, first, size)
     wide_box = np.empty((m, 6, WIDTH))
     wide_box[:, :3], wide_box[:, 3:] = np.inf, -np.inf
-    child, held = np.zeros((m, WIDTH), np.int32), np.full((m, WIDTH), -1, np.int32)
-    wide = _collapse(box, first, size, wide_box, child, held, np.empty(m, np.int64))
+    child = np.full((m, WIDTH), EMPTY, np.int32)
+    wide = _collapse(box, first, size, wide_box, child, np.empty(m, np.int64))
     widened = np.empty((wide, 6, WIDTH), np.float32)
     for part, sign in ((slice(0, 3), -1.0), (slice(3, 6), 1.0)):
         rounded = (wide_box[:wide, part] - center[:, None] + sign * margin).astype(np.float32)
         widened[:, part] = np.nextafter(rounded, np.float32(sign * np.inf), dtype=np.float32)
     return Tree(
         box[:nodes, :3].copy(), box[:nodes, 3:].copy(), first[:nodes].copy(), size[:nodes].copy(),
-        widened, child[:wide].copy(), held[:wide].copy(), order,
+        widened, child[:wide].copy(), order,
     )  # fmt: skip
