@@ -174,6 +174,7 @@ class JointModel:
         of highest `priority`; a point in none lies outside the body. Skin, fat, fascia and muscle are nested.
     axes : the joint's anatomical directions and centre.
     labels : the completed label map on its own grid, names of the vocabulary.
+    seconds : how long each step of the building took; never saved.
     """
 
     kind: Kind
@@ -191,6 +192,7 @@ class JointModel:
     input_sha256: str = ""
     input_affine: Floats | None = None
     input_shape: tuple[int, int, int] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def bones(self) -> dict[str, Surface]:

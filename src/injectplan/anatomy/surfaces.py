@@ -20,6 +20,7 @@ from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
+from injectplan.kernels.bvh import all_hits, build_bvh
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
 
 SMOOTHING_MM = (
@@ -227,3 +228,32 @@ def solids_of_masks(
         if bone in smooth and bone is not None:
             result[name] = sheet_surface(values, smooth[bone], levels[bone], matrix)
     return {name: result[name] for name in masks if name in result}
+
+
+def mask_of_surface(surface: Surface, affine: npt.ArrayLike, shape: Sequence[int]) -> Bools:
+    """Return the voxels (i, j, k) of a grid whose centres lie inside a closed surface.
+
+    One ray along k through each column of voxels, a thousandth of a voxel aside, because the vertices of a
+    surface that was cut from this grid lie on those lines.
+    """
+    mask = np.zeros(tuple(shape), bool)
+    if not len(surface.triangles):
+        return mask
+    inverse = np.linalg.inv(np.asarray(affine, dtype=np.float64))
+    vertices = surface.vertices_mm @ inverse[:3, :3].T + inverse[:3, 3]
+    low = np.maximum(np.ceil(vertices.min(axis=0)), 0).astype(int)
+    high = np.minimum(np.floor(vertices.max(axis=0)), np.asarray(shape) - 1).astype(int)
+    if (high < low).any():
+        return mask
+    i, j = (g.ravel() for g in np.meshgrid(*(np.arange(low[a], high[a] + 1) for a in (0, 1)), indexing="ij"))
+    bottom = float(vertices[:, 2].min()) - 1.0
+    origins = np.column_stack([i + 1.3e-3, j + 0.7e-3, np.full(len(i), bottom)])
+    offsets, ts, _ = all_hits(
+        build_bvh(vertices, surface.triangles), origins, np.broadcast_to([0.0, 0.0, 1.0], origins.shape)
+    )
+    for ray in np.flatnonzero(np.diff(offsets)):
+        crossings = ts[offsets[ray] : offsets[ray + 1]] + bottom
+        for enter, leave in zip(crossings[0::2], crossings[1::2], strict=False):
+            first, last = max(int(np.ceil(enter)), 0), min(int(np.floor(leave)), shape[2] - 1)
+            mask[i[ray], j[ray], first : last + 1] = True
+    return mask

@@ -1,0 +1,226 @@
+"""`build_joint`: from a label map or surfaces to a joint one can plan in."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from injectplan.anatomy.axes import NEEDED, joint_axes
+from injectplan.anatomy.cartilage import CARRIERS, map_cartilage
+from injectplan.anatomy.completion import complete_joint
+from injectplan.anatomy.defects import Ellipse, find_defects
+from injectplan.anatomy.model import (
+    PRIORITY,
+    CartilageMap,
+    JointAxes,
+    JointModel,
+    Kind,
+    Side,
+    Structure,
+    Subject,
+)
+from injectplan.anatomy.plausibility import check_labels
+from injectplan.anatomy.repair import repair_surface
+from injectplan.anatomy.surfaces import solids_of_masks
+from injectplan.errors import ContradictionError, EmptyStructureError
+from injectplan.imaging.values import LabelMap, Surface, Volume
+from injectplan.measure import Notice
+from injectplan.structures import StructureInfo, structure
+
+Progress = Callable[[str, float], None]
+# Pairs whose names state the side of the knee they lie on.
+_SIDED = ("tibial_cartilage", "meniscus")
+
+
+def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
+    """Return the closed solid of every named structure that occurs in a label map, with its voxel volume."""
+    names = [n for n in labelmap.structures if labelmap.volume_ml(n) > 0.0]
+    masks = {name: labelmap.mask(name) for name in names}
+    carried = {name: CARRIERS[name] for name in names if name in CARRIERS}
+    values = {name: value for value, name in labelmap.names.items()}
+    solids = solids_of_masks(masks, labelmap.affine, carried)
+    return {
+        name: segmented(
+            name,
+            surface,
+            additions=labelmap.additions,
+            label=values.get(name),
+            voxel_volume_ml=labelmap.volume_ml(name),
+        )
+        for name, surface in solids.items()
+    }
+
+
+def structures_of_surfaces(surfaces: Mapping[str, Surface]) -> dict[str, Structure]:
+    """Return closed solids of surfaces from outside; what had to be repaired stands in `repaired`."""
+    result = {}
+    for name, surface in surfaces.items():
+        mended, repaired = repair_surface(surface, name)
+        result[name] = segmented(name, mended, repaired=repaired)
+    return result
+
+
+def segmented(
+    name: str,
+    surface: Surface,
+    *,
+    additions: Mapping[str, StructureInfo] | None = None,
+    label: int | None = None,
+    voxel_volume_ml: float = float("nan"),
+    repaired: Sequence[str] = (),
+) -> Structure:
+    """Return a structure that was given, with what the vocabulary knows of its name."""
+    info = structure(name, additions or {})
+    return Structure(
+        name=name, surface=surface, tissue=info.tissue, risk=info.risk, source="segmented",
+        priority=PRIORITY[info.layer], label=label, voxel_volume_ml=voxel_volume_ml,
+        repaired=tuple(repaired),
+    )  # fmt: skip
+
+
+def check_medial_lateral(structures: Mapping[str, Structure], axes: JointAxes) -> None:
+    """Raise ContradictionError where a medial structure lies lateral of its lateral fellow."""
+    for kind in _SIDED:
+        pair = [structures.get(f"{side}_{kind}") for side in ("medial", "lateral")]
+        if pair[0] is None or pair[1] is None:
+            continue
+        medial, lateral = (
+            float(s.surface.vertices_mm.mean(axis=0) @ axes.lateral) for s in pair if s is not None
+        )
+        if lateral <= medial:
+            raise ContradictionError(
+                f"medial_{kind} lies {medial - lateral:.0f} mm lateral of lateral_{kind}: the label table "
+                "swaps the two, or the side is wrong; correct the table or the side"
+            )
+
+
+def map_all_cartilage(
+    structures: Mapping[str, Structure], axes: JointAxes, *, coarsest_spacing_mm: float = 0.0
+) -> tuple[dict[str, CartilageMap], list[Notice]]:
+    """Measure every cartilage whose bone is there; warn of those whose bone is not."""
+    maps: dict[str, CartilageMap] = {}
+    notices: list[Notice] = []
+    for name, solid in structures.items():
+        bone = CARRIERS.get(name)
+        if bone is None or solid.source != "segmented":
+            continue
+        if bone not in structures:
+            notices.append(Notice("cartilage-without-bone", f"{name} is given without its {bone}", name))
+            continue
+        maps[name], warned = map_cartilage(
+            name, solid.surface, bone, structures[bone].surface, axes,
+            coarsest_spacing_mm=coarsest_spacing_mm, volume_ml=_volume_ml(solid),
+        )  # fmt: skip
+        notices.extend(warned)
+    return maps, notices
+
+
+def _volume_ml(solid: Structure) -> float:
+    return solid.voxel_volume_ml if np.isfinite(solid.voxel_volume_ml) else solid.surface.volume_ml
+
+
+def input_hash(source: LabelMap | Mapping[str, Surface]) -> str:
+    """SHA-256 of what was given: labels, affine and names, or vertices and triangles by name."""
+    digest = hashlib.sha256()
+    if isinstance(source, LabelMap):
+        digest.update(np.ascontiguousarray(source.labels).tobytes())
+        digest.update(source.affine.tobytes())
+        digest.update(repr(sorted(source.names.items())).encode())
+    else:
+        for name in sorted(source):
+            digest.update(name.encode())
+            digest.update(source[name].vertices_mm.tobytes())
+            digest.update(source[name].triangles.tobytes())
+    return digest.hexdigest()
+
+
+class _Clock:
+    """Seconds of each step, and progress said on the way."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+        self.since = self.begin = time.perf_counter()
+
+    def say(self, label: str, fraction: float) -> None:
+        if self.progress is not None:
+            self.progress(label, fraction)
+
+    def done(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = now - self.since
+        self.since = now
+
+
+def build_joint(
+    source: LabelMap | Mapping[str, Surface],
+    *,
+    kind: Kind,
+    side: Side,
+    subject: Subject | None = None,
+    completion: Literal["auto", "none"] = "auto",
+    parameters: Mapping[str, float] | None = None,
+    defects: Iterable[Ellipse] = (),
+    image: Volume | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> JointModel:
+    """Build a joint: surfaces, directions, cartilage maps, completed tissues, cavity, defects.
+
+    source : a label map, or surfaces by structure name.  completion "none" builds only what is needed of
+    cavity and body.  parameters : overrides of completion's defaults.  defects : ellipses drawn on cartilage.
+    image : an MR image of the same frame; at present its presence changes nothing but a notice.
+
+    Raises EmptyStructureError for a missing bone, ContradictionError when the anatomy contradicts the stated
+    side or the medial and lateral labels.
+    """
+    clock = _Clock(progress)
+    clock.say("surfaces", 0.0)
+    given, notices, spacing = _given(source, kind, side)
+    axes = joint_axes(kind, side, {n: s.surface for n, s in given.items() if s.risk == "bone"})
+    check_medial_lateral(given, axes)
+    clock.done("surfaces")
+    clock.say("cartilage thickness", 0.25)
+    cartilage, warned = map_all_cartilage(given, axes, coarsest_spacing_mm=spacing)
+    clock.done("thickness")
+    clock.say("completion", 0.4)
+    who = subject or Subject()
+    values = dict(parameters or {})
+    completed = complete_joint(
+        kind, side, axes, given, who, mode=completion, parameters=values, seed=seed,
+        progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
+    )  # fmt: skip
+    structures = {**given, **completed.structures}
+    clock.done("completion")
+    clock.say("defects", 0.92)
+    found = find_defects(structures, cartilage, axes, tuple(defects))
+    clock.done("defects")
+    clock.seconds["total"] = time.perf_counter() - clock.begin
+    clock.say("joint model", 1.0)
+    if image is not None:
+        notices.append(Notice("image-unused", "the skin is completed by geometry, not from the image"))
+    grid = source if isinstance(source, LabelMap) else None
+    return JointModel(
+        kind=kind, side=side, axes=axes, structures=structures, cavity=completed.cavity,
+        labels=completed.labels, cartilage=cartilage, defects=found, subject=who,
+        notices=(*notices, *axes.notices, *warned, *completed.notices),
+        assumed=tuple(completed.assumed), parameters=values, input_sha256=input_hash(source),
+        input_affine=None if grid is None else grid.affine,
+        input_shape=None if grid is None else grid.labels.shape, seconds=clock.seconds,
+    )  # fmt: skip
+
+
+def _given(
+    source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
+) -> tuple[dict[str, Structure], list[Notice], float]:
+    """Solids, warnings and the coarsest voxel edge of what was given."""
+    if isinstance(source, LabelMap):
+        notices = check_labels(source, kind, side, NEEDED[kind])
+        return structures_of(source), list(notices), float(source.spacing_mm.max())
+    if not source:
+        raise EmptyStructureError("no surface is given")
+    return structures_of_surfaces(source), [], 0.0

@@ -1,0 +1,261 @@
+"""Defects of cartilage and bone: from a lesion label, from thickness loss, or drawn as an ellipse.
+
+Area is measured on the bone's surface, depth along its normal. A patch is given as an open surface where the
+cartilage ends (bare bone where there is none), which is what an injectate meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Defect, JointAxes, Structure
+from injectplan.errors import UsageError
+from injectplan.frames import unit
+from injectplan.imaging.values import Surface
+from injectplan.kernels.cast import Bools, Floats
+
+LOSS = 0.5  # thinner than this share of what surrounds it: ICRS grade 3 begins at half the depth
+NEIGHBOURHOOD_MM = 12.0  # assumed: wider than a defect worth treating is deep, narrower than a condyle
+RIM_MM = 4.0  # cartilage thins towards its edge; that is no defect
+SMALLEST_MM2 = 20.0  # assumed: half the median osteochondral lesion of the talus
+FARTHEST_MM = 15.0  # a drawn centre farther from its cartilage is a mistake
+LESION_OF = {
+    "femoral_lesion": ("femoral_cartilage", "femoral_head_cartilage"),
+    "tibial_lesion": (
+        "tibial_cartilage", "medial_tibial_cartilage", "lateral_tibial_cartilage", "tibial_plafond_cartilage",
+    ),
+    "patellar_lesion": ("patellar_cartilage",),
+    "talar_lesion": ("talar_cartilage",),
+}  # fmt: skip
+
+
+class Drawn(Protocol):
+    """An ellipse that somebody drew on a cartilage."""
+
+    @property
+    def structure(self) -> str:
+        """The cartilage."""
+
+    @property
+    def center_mm(self) -> Floats:
+        """RAS mm, on the cartilage or near it."""
+
+    @property
+    def radii_mm(self) -> tuple[float, float]:
+        """Along the surface: towards anterior, then towards lateral."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ellipse:
+    """An ellipse drawn on a cartilage: centre in RAS mm, radii towards anterior and towards lateral."""
+
+    structure: str
+    center_mm: Floats
+    radii_mm: tuple[float, float]
+
+
+def find_defects(
+    structures: Mapping[str, Structure],
+    cartilage: Mapping[str, CartilageMap],
+    axes: JointAxes,
+    drawn: Sequence[Drawn] = (),
+) -> tuple[Defect, ...]:
+    """Return all defects: labelled lesions, then patches of thickness loss, then those drawn."""
+    found = [
+        labelled_defect(structures[name], cartilage, structures) for name in LESION_OF if name in structures
+    ]
+    for measured in cartilage.values():
+        if measured.trustworthy:
+            found += thickness_defects(measured, structures[measured.bone].surface)
+    found += [drawn_defect(ellipse, structures, cartilage, axes) for ellipse in drawn]
+    return tuple(found)
+
+
+def _zone(measured: CartilageMap, where: Bools, areas: Floats) -> str:
+    """The region that holds most of the area."""
+    mass = np.bincount(measured.region[where], weights=areas[where], minlength=len(measured.regions) + 1)
+    mass[0] = 0.0
+    return measured.regions[int(np.argmax(mass)) - 1] if mass.any() else "outside"
+
+
+def _patch(measured: CartilageMap, bone: Surface, where: Bools) -> Surface:
+    """The patch's triangles, lifted by the thickness to where the cartilage ends."""
+    lift = np.nan_to_num(measured.thickness_mm, nan=0.0)[:, None] * bone.vertex_normals
+    kept = bone.triangles[where[bone.triangles].all(axis=1)]
+    used, index = np.unique(kept, return_inverse=True)
+    return Surface((bone.vertices_mm + lift)[used], index.reshape(-1, 3).astype(np.int32))
+
+
+def _lesion_direction(lesion: Surface, bone: Surface) -> Floats:
+    """The bone's mean outward normal where the lesion is nearest."""
+    tree = cKDTree(bone.vertices_mm)
+    _, nearest = tree.query(lesion.vertices_mm)
+    return unit(bone.vertex_normals[np.unique(nearest)].sum(axis=0))
+
+
+def labelled_defect(
+    lesion: Structure, cartilage: Mapping[str, CartilageMap], structures: Mapping[str, Structure]
+) -> Defect:
+    """Measure a labelled lesion: projected area and depth along the bone's normal, voxel volume, zone.
+
+    It is ICRS grade 4 where most of the bone over it is bare, else ungraded.
+    """
+    surface = lesion.surface
+    center = np.average(surface.vertices_mm, axis=0, weights=surface.vertex_areas_mm2)
+    zone, grade, normal = "unknown", None, np.array([0.0, 0.0, 1.0])
+    near = [cartilage[n] for n in LESION_OF[lesion.name] if n in cartilage]
+    if near:
+        measured = min(near, key=lambda m: _gap(m, structures, center))
+        bone = structures[measured.bone].surface
+        normal = _lesion_direction(surface, bone)
+        inside = measured.state != OUTSIDE
+        low, high = surface.bounds_mm + np.array([[-1.0], [1.0]])
+        over = inside & ((bone.vertices_mm > low) & (bone.vertices_mm < high)).all(axis=1)
+        if over.any():
+            zone = _zone(measured, over, bone.vertex_areas_mm2)
+            bare = bone.vertex_areas_mm2[over & (measured.state == DENUDED)].sum()
+            grade = "4" if bare > 0.5 * bone.vertex_areas_mm2[over].sum() else None
+    facing = surface._crosses @ normal
+    height = surface.vertices_mm @ normal
+    volume = lesion.voxel_volume_ml if np.isfinite(lesion.voxel_volume_ml) else surface.volume_ml
+    return Defect(
+        structure=lesion.name, zone=zone, center_mm=center, area_mm2=float(0.25 * np.abs(facing).sum()),
+        depth_mm=float(height.max() - height.min()), volume_ml=volume, grade=grade, source="label",
+        surface=surface,
+    )  # fmt: skip
+
+
+def _gap(measured: CartilageMap, structures: Mapping[str, Structure], center: Floats) -> float:
+    points = structures[measured.bone].surface.vertices_mm[measured.state != OUTSIDE]
+    return float(np.linalg.norm(points - center, axis=1).min()) if len(points) else np.inf
+
+
+def expected_thickness(measured: CartilageMap, bone: Surface) -> Floats:
+    """Median thickness of the covered cartilage within 12 mm of each vertex, (n,) mm; NaN outside."""
+    result = np.full(len(bone.vertices_mm), np.nan)
+    covered = np.flatnonzero(measured.state == COVERED)
+    wanted = np.flatnonzero(measured.state != OUTSIDE)
+    if not len(covered):
+        return result
+    thin = covered[:: max(1, len(covered) // 4000)]
+    spots = wanted[:: max(1, len(wanted) // 4000)]
+    near = cKDTree(bone.vertices_mm[thin]).query_ball_point(bone.vertices_mm[spots], NEIGHBOURHOOD_MM)
+    medians = np.array([np.median(measured.thickness_mm[thin[i]]) if i else np.nan for i in near])
+    _, nearest = cKDTree(bone.vertices_mm[spots]).query(bone.vertices_mm[wanted])
+    result[wanted] = medians[nearest]
+    return result
+
+
+def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
+    """Patches of bare bone, or of cartilage under half its surroundings' thickness, away from the rim.
+
+    ICRS grade 3 for loss of more than half the depth down to bare bone; whether the bone plate itself is
+    broken (4) does not show in thickness.
+    """
+    areas = bone.vertex_areas_mm2
+    expected = expected_thickness(measured, bone)
+    outside = bone.vertices_mm[measured.state == OUTSIDE]
+    thin = (measured.state == COVERED) & (measured.thickness_mm < LOSS * expected)
+    if thin.any() and len(outside):
+        rim, _ = cKDTree(outside).query(bone.vertices_mm[thin], distance_upper_bound=RIM_MM)
+        thin[np.flatnonzero(thin)[np.isfinite(rim)]] = False
+    lost = thin | (measured.state == DENUDED)
+    if not lost.any():
+        return []
+    result = []
+    for where in _patches(bone, lost):
+        area = float(areas[where].sum())
+        if area < SMALLEST_MM2:
+            continue
+        left = np.nan_to_num(measured.thickness_mm[where], nan=0.0)
+        depth = np.maximum(expected[where] - left, 0.0)
+        center = np.average(bone.vertices_mm[where], axis=0, weights=areas[where])
+        result.append(
+            Defect(
+                structure=measured.name, zone=_zone(measured, where, areas), center_mm=center, area_mm2=area,
+                depth_mm=float(np.nanmax(depth)), volume_ml=float(np.nansum(depth * areas[where])) / 1000.0,
+                grade="3", source="thickness", surface=_patch(measured, bone, where),
+            )
+        )  # fmt: skip
+    return sorted(result, key=lambda d: -d.area_mm2)
+
+
+def _patches(bone: Surface, where: Bools) -> Iterable[Bools]:
+    """Connected patches of vertices, as masks."""
+    edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = edges[where[edges].all(axis=1)]
+    n = len(where)
+    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    _, patch = connected_components(graph, directed=False)
+    for number in np.unique(patch[where]):
+        yield where & (patch == number)
+
+
+def _ellipse(surface: Surface, ellipse: Drawn, axes: JointAxes, allowed: Bools) -> tuple[Bools, Floats]:
+    """Vertices inside an ellipse on a surface, and the vertex at its centre."""
+    center = np.asarray(ellipse.center_mm, dtype=np.float64)
+    distance = np.where(allowed, np.linalg.norm(surface.vertices_mm - center, axis=1), np.inf)
+    middle = int(np.argmin(distance))
+    if not distance[middle] <= FARTHEST_MM:
+        raise UsageError(
+            f"the defect drawn at {center.round(1).tolist()} lies {distance[middle]:.0f} mm from "
+            f"{ellipse.structure} (at most {FARTHEST_MM:g} mm): give a centre on that cartilage, in RAS mm"
+        )
+    around = allowed & (distance < distance[middle] + 3.0)
+    normal = unit(surface.vertex_normals[around].sum(axis=0))
+    along = axes.anterior - (axes.anterior @ normal) * normal
+    if np.linalg.norm(along) < 0.3:  # a surface that faces forwards: its ellipse stands upright
+        along = axes.proximal - (axes.proximal @ normal) * normal
+    along = unit(along)
+    offset = surface.vertices_mm - surface.vertices_mm[middle]
+    a, b = ellipse.radii_mm
+    within = (offset @ along / a) ** 2 + (offset @ np.cross(normal, along) / b) ** 2 <= 1.0
+    within &= (np.abs(offset @ normal) < max(a, b)) & (surface.vertex_normals @ normal > 0.0)
+    return within & allowed, surface.vertices_mm[middle]
+
+
+def drawn_defect(
+    ellipse: Drawn,
+    structures: Mapping[str, Structure],
+    cartilage: Mapping[str, CartilageMap],
+    axes: JointAxes,
+) -> Defect:
+    """Measure an ellipse drawn on a cartilage; its depth is the cartilage that is there.
+
+    Raises UsageError when the cartilage is not in the model or the centre lies far from it.
+    """
+    name = ellipse.structure
+    if name not in structures:
+        known = ", ".join(sorted(n for n, s in structures.items() if s.risk == "cartilage")) or "none"
+        raise UsageError(
+            f"a defect is drawn on '{name}', which this joint does not have (cartilage: {known})"
+        )
+    if name not in cartilage:
+        surface = structures[name].surface
+        where, center = _ellipse(surface, ellipse, axes, np.ones(len(surface.vertices_mm), bool))
+        kept = surface.triangles[where[surface.triangles].all(axis=1)]
+        return Defect(
+            structure=name, zone="all", center_mm=center,
+            area_mm2=float(surface.vertex_areas_mm2[where].sum()),
+            depth_mm=float("nan"), volume_ml=float("nan"), grade=None, source="drawn",
+            surface=Surface(surface.vertices_mm, kept),
+        )  # fmt: skip
+    measured = cartilage[name]
+    bone = structures[measured.bone].surface
+    where, center = _ellipse(bone, ellipse, axes, measured.state != OUTSIDE)
+    areas = bone.vertex_areas_mm2[where]
+    thickness = measured.thickness_mm[where]
+    known_depth = np.isfinite(thickness).any()
+    return Defect(
+        structure=name, zone=_zone(measured, where, bone.vertex_areas_mm2), center_mm=center,
+        area_mm2=float(areas.sum()), depth_mm=float(np.nanmax(thickness)) if known_depth else float("nan"),
+        volume_ml=float(np.nansum(thickness * areas)) / 1000.0, grade=None, source="drawn",
+        surface=_patch(measured, bone, where),
+    )  # fmt: skip

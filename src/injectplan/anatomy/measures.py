@@ -1,0 +1,175 @@
+"""What a joint model says of itself: the document that `injectplan model` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from injectplan.anatomy.cartilage import statistics
+from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Cavity, Defect, JointModel
+from injectplan.documents import SCHEMA, plain
+from injectplan.imaging.values import LabelMap, Surface
+from injectplan.kernels.bvh import all_hits
+from injectplan.kernels.cast import Floats
+
+CHORD_SPACING_MM = 0.25
+CHORD_DIRECTION = np.array([0.0, 0.0, 1.0])
+
+
+def chord_volume_ml(surface: Surface, spacing_mm: float = CHORD_SPACING_MM) -> float:
+    """Volume of a closed solid from the lengths that parallel rays spend inside it.
+
+    The rays stand on a square grid of `spacing_mm`, along the axis in which the solid is shortest; each adds
+    its chords' length times the grid cell. It uses neither the voxels nor the divergence theorem.
+    """
+    if not len(surface.triangles):
+        return 0.0
+    low, high = surface.bounds_mm
+    axis = int(np.argmin(high - low))
+    first, second = (a for a in range(3) if a != axis)
+    spacing = max(spacing_mm, float(np.sqrt((high - low)[first] * (high - low)[second] / 4e6)))
+    grids = [np.arange(low[a] + 0.5 * spacing * 0.987, high[a], spacing) for a in (first, second)]
+    u, v = (g.ravel() for g in np.meshgrid(*grids, indexing="ij"))
+    origins = np.empty((len(u), 3))
+    origins[:, first], origins[:, second], origins[:, axis] = u, v, low[axis] - 1.0
+    direction = np.eye(3)[axis]
+    total = 0.0
+    for begin in range(0, len(origins), 200_000):
+        some = origins[begin : begin + 200_000]
+        offsets, ts, _ = all_hits(surface.bvh, some, np.broadcast_to(direction, some.shape))
+        count = np.diff(offsets)
+        even = np.repeat(count % 2 == 0, count)  # a ray along an edge may miss its way out: left out
+        rank = np.arange(len(ts)) - np.repeat(offsets[:-1], count)
+        total += float(np.where(rank % 2 == 1, ts, -ts)[even].sum())
+    return total * spacing * spacing / 1000.0
+
+
+def _statistics(values: Floats, areas: Floats, where: np.ndarray) -> dict[str, Any]:
+    found = statistics(values, areas, where)
+    document: dict[str, Any] = {
+        "mean": found.mean, "median": found.median, "p95": found.p95, "sd": found.sd, "n": found.n,
+    }  # fmt: skip
+    if found.n == 0:
+        document["reason"] = "no covered cartilage"
+    return document
+
+
+def cartilage_document(measured: CartilageMap, bone: Surface) -> dict[str, Any]:
+    """One cartilage: thickness along the normal and nearest, coverage, bare area, volume, regions.
+
+    Regions' areas sum to the whole's. Their volumes share the whole's by thickness times area, so they sum
+    to it as well.
+    """
+    areas = bone.vertex_areas_mm2
+    inside, covered = measured.state != OUTSIDE, measured.state == COVERED
+    prisms = np.nan_to_num(measured.thickness_mm) * areas
+    whole = float(prisms.sum())
+    document = _part(measured, areas, inside) | {
+        "volume_ml": measured.volume_ml,
+        "failed_vertices": int((inside & ~covered & (measured.state != DENUDED)).sum()),
+        "trustworthy": measured.trustworthy,
+        "bone": measured.bone,
+        "regions": {},
+    }
+    for number, name in enumerate(measured.regions, start=1):
+        here = measured.region == number
+        share = float(prisms[here].sum()) / whole if whole > 0.0 else 0.0
+        document["regions"][name] = _part(measured, areas, here) | {"volume_ml": share * measured.volume_ml}
+    return document
+
+
+def _part(measured: CartilageMap, areas: Floats, where: np.ndarray) -> dict[str, Any]:
+    covered = where & (measured.state == COVERED)
+    area, covered_area = float(areas[where].sum()), float(areas[covered].sum())
+    document: dict[str, Any] = {
+        "thickness_mm": _statistics(measured.thickness_mm, areas, covered),
+        "nearest_mm": _statistics(measured.nearest_mm, areas, covered),
+        "area_mm2": area,
+        "covered_area_mm2": covered_area,
+        "covered_fraction": covered_area / area if area > 0.0 else None,
+        "denuded_area_mm2": float(areas[where & (measured.state == DENUDED)].sum()),
+    }
+    if area <= 0.0:
+        document["reason"] = "no vertex of the bone lies in it"
+    return document
+
+
+def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any]:
+    """The cavity: its volume three ways, and its recesses."""
+    mesh = cavity.surface.volume_ml
+    grid = cavity.field
+    fine = _field_volume_ml(np.asarray(grid.values, dtype=np.float64), float(grid.spacing_mm))
+    return {
+        "voxel_volume_ml": fine,
+        "mesh_volume_ml": mesh,
+        "ray_volume_ml": chord_volume_ml(cavity.surface),
+        "labelled_volume_ml": labels.volume_ml("joint_cavity"),
+        "resting_volume_ml": cavity.resting_volume_ml,
+        "source": cavity.source,
+        "recesses": {
+            r.name: {
+                "center_mm": r.center_mm, "volume_ml": r.volume_ml, "thickness_mm": r.thickness_mm,
+                "extent_mm": r.extent_mm,
+            }
+            for r in cavity.recesses
+        },
+        "assumed": list(cavity.assumed),
+    }  # fmt: skip
+
+
+def _field_volume_ml(values: Floats, spacing_mm: float) -> float:
+    """Volume where a signed distance field is negative; a voxel that the surface cuts counts in part."""
+    filled = np.clip(0.5 - values / spacing_mm, 0.0, 1.0)
+    return float(filled.sum()) * spacing_mm**3 / 1000.0
+
+
+def defect_document(defect: Defect) -> dict[str, Any]:
+    """One defect."""
+    document = {
+        "structure": defect.structure, "zone": defect.zone, "area_mm2": defect.area_mm2,
+        "depth_mm": defect.depth_mm, "volume_ml": defect.volume_ml, "center_mm": defect.center_mm,
+        "grade": defect.grade, "source": defect.source,
+    }  # fmt: skip
+    if not np.isfinite(defect.depth_mm):
+        document["reason"] = "this cartilage's thickness is not measured"
+    return document
+
+
+def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return the joint's document: structures, cartilage, cavity, defects, warnings, seconds.
+
+    seconds : timings to print; None takes those of the joint's own building (none for a loaded joint).
+    """
+    times = dict(joint.seconds if seconds is None else seconds)
+    for step in ("read", "surfaces", "thickness", "completion", "total"):
+        times.setdefault(step, 0.0)
+    document = {
+        "schema": SCHEMA,
+        "joint": {
+            "kind": joint.kind, "side": joint.side, "origin_mm": joint.axes.origin_mm,
+            "lateral": joint.axes.lateral, "anterior": joint.axes.anterior, "proximal": joint.axes.proximal,
+            "flexion_deg": joint.axes.flexion_deg,
+        },
+        "structures": {
+            name: {
+                "voxel_volume_ml": s.voxel_volume_ml, "mesh_volume_ml": s.surface.volume_ml,
+                "closed": s.surface.closed, "manifold": s.surface.manifold, "source": s.source,
+                "label": s.label, "repaired": list(s.repaired), "tissue": s.tissue, "risk": s.risk,
+                "placement_sd_mm": s.placement_sd_mm,
+            }
+            for name, s in joint.structures.items()
+        },
+        "cartilage": {
+            name: cartilage_document(m, joint.structures[m.bone].surface)
+            for name, m in joint.cartilage.items()
+        },
+        "cavity": cavity_document(joint.cavity, joint.labels),
+        "defects": [defect_document(d) for d in joint.defects],
+        "warnings": [n.to_json() for n in joint.notices],
+        "assumed": list(joint.assumed),
+        "input_sha256": joint.input_sha256,
+        "seconds": times,
+    }  # fmt: skip
+    return dict(plain(document))

@@ -1,0 +1,360 @@
+"""Saved joints: a folder that later commands load whole in under a second.
+
+`joint.npz` holds every array uncompressed and the rest as JSON; it alone is read back. Beside it stand the
+forms that other programs read: `model.json`, `surfaces/*.vtp`, `labels.nrrd`, `thickness_*.nii.gz`.
+`joint.sha256` lists the hash of each but model.json (which holds timings); a joint whose files do not match
+it is refused, because a plan must not be made on half a joint or on one edited in part.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+from injectplan.anatomy.cartilage import thickness_volume
+from injectplan.anatomy.measures import model_document
+from injectplan.anatomy.model import (
+    CartilageMap,
+    Cavity,
+    Defect,
+    JointAxes,
+    JointModel,
+    Recess,
+    Structure,
+    Subject,
+)
+from injectplan.anatomy.surfaces import mask_of_surface
+from injectplan.documents import plain, to_json
+from injectplan.errors import FileError
+from injectplan.files import sha256
+from injectplan.imaging.values import LabelMap, Surface, Volume
+from injectplan.imaging.volumes import write_labelmap, write_volume
+from injectplan.kernels.cast import Array
+from injectplan.kernels.field import Field
+from injectplan.measure import Notice
+from injectplan.structures import StructureInfo
+
+VERSION = 1
+ARRAYS, HASHES = "joint.npz", "joint.sha256"
+_Json = dict[str, Any]
+
+
+class _Writer:
+    """Collects arrays under short names while values turn into JSON."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+
+    def put(self, array: Any) -> str | None:
+        if array is None:
+            return None
+        name = f"a{len(self.arrays)}"
+        self.arrays[name] = np.ascontiguousarray(array)
+        return name
+
+    def surface(self, surface: Surface | None) -> _Json | None:
+        if surface is None:
+            return None
+        return {"vertices": self.put(surface.vertices_mm), "triangles": self.put(surface.triangles)}
+
+    def field(self, field: Field) -> _Json:
+        return {
+            "origin": self.put(field.origin_mm),
+            "spacing": float(field.spacing_mm),
+            "values": self.put(field.values),
+        }
+
+    def structure(self, s: Structure) -> _Json:
+        return {
+            "surface": self.surface(s.surface), "tissue": s.tissue, "risk": s.risk, "source": s.source,
+            "priority": s.priority, "placement_sd_mm": s.placement_sd_mm, "label": s.label,
+            "voxel_volume_ml": s.voxel_volume_ml, "fibres": self.put(s.fibres),
+            "repaired": list(s.repaired), "assumed": list(s.assumed),
+        }  # fmt: skip
+
+    def cavity(self, c: Cavity) -> _Json:
+        return {
+            "surface": self.surface(c.surface), "field": self.field(c.field),
+            "distension": self.field(c.distension), "recess_index": self.put(c.recess_index),
+            "resting_volume_ml": c.resting_volume_ml, "source": c.source, "assumed": list(c.assumed),
+            "recesses": [
+                {
+                    "name": r.name, "center_mm": self.put(r.center_mm), "normal": self.put(r.normal),
+                    "volume_ml": r.volume_ml, "thickness_mm": r.thickness_mm,
+                    "extent_mm": self.put(r.extent_mm),
+                }
+                for r in c.recesses
+            ],
+        }  # fmt: skip
+
+    def cartilage(self, m: CartilageMap) -> _Json:
+        return {
+            "bone": m.bone, "regions": list(m.regions), "volume_ml": m.volume_ml,
+            "trustworthy": m.trustworthy, "thickness": self.put(m.thickness_mm),
+            "nearest": self.put(m.nearest_mm), "state": self.put(m.state), "region": self.put(m.region),
+        }  # fmt: skip
+
+    def defect(self, d: Defect) -> _Json:
+        return {
+            "structure": d.structure, "zone": d.zone, "center_mm": self.put(d.center_mm),
+            "area_mm2": d.area_mm2, "depth_mm": d.depth_mm, "volume_ml": d.volume_ml, "grade": d.grade,
+            "source": d.source, "surface": self.surface(d.surface),
+        }  # fmt: skip
+
+    def labels(self, m: LabelMap) -> _Json:
+        return {
+            "affine": self.put(m.affine), "labels": self.put(m.labels),
+            "names": {str(v): n for v, n in m.names.items()},
+            "overlaps": {n: self.put(mask) for n, mask in m.overlaps.items()},
+            "additions": {
+                n: {"tissue": i.tissue, "risk": i.risk, "layer": i.layer, "color": list(i.color)}
+                for n, i in m.additions.items()
+            },
+            "notices": [n.to_json() for n in m.notices],
+        }  # fmt: skip
+
+    def axes(self, a: JointAxes) -> _Json:
+        return {
+            "origin_mm": self.put(a.origin_mm), "lateral": self.put(a.lateral),
+            "anterior": self.put(a.anterior), "proximal": self.put(a.proximal),
+            "flexion_deg": a.flexion_deg, "notices": [n.to_json() for n in a.notices],
+        }  # fmt: skip
+
+    def joint(self, j: JointModel) -> _Json:
+        return {
+            "version": VERSION, "kind": j.kind, "side": j.side, "axes": self.axes(j.axes),
+            "structures": {n: self.structure(s) for n, s in j.structures.items()},
+            "cavity": self.cavity(j.cavity), "labels": self.labels(j.labels),
+            "cartilage": {n: self.cartilage(m) for n, m in j.cartilage.items()},
+            "defects": [self.defect(d) for d in j.defects],
+            "subject": {"bmi": j.subject.bmi, "sex": j.subject.sex},
+            "notices": [n.to_json() for n in j.notices], "assumed": list(j.assumed),
+            "parameters": plain(j.parameters), "input_sha256": j.input_sha256,
+            "input_affine": self.put(j.input_affine),
+            "input_shape": None if j.input_shape is None else list(j.input_shape),
+        }  # fmt: skip
+
+
+class _Reader:
+    """Turns the JSON and arrays of a saved joint back into values."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.arrays = arrays
+
+    def get(self, name: str | None) -> Any:
+        if name is None:
+            return None
+        array = self.arrays[name]
+        array.setflags(write=False)
+        return array
+
+    def surface(self, data: _Json | None) -> Any:
+        return None if data is None else Surface(self.get(data["vertices"]), self.get(data["triangles"]))
+
+    def field(self, data: _Json) -> Field:
+        return Field(self.get(data["origin"]), float(data["spacing"]), self.get(data["values"]))
+
+    def notices(self, data: list[_Json]) -> tuple[Notice, ...]:
+        return tuple(Notice(n["code"], n["message"], n.get("structure")) for n in data)
+
+    def structure(self, name: str, data: _Json) -> Structure:
+        kept = {k: data[k] for k in ("tissue", "risk", "source", "priority", "placement_sd_mm", "label")}
+        return Structure(
+            name=name, surface=self.surface(data["surface"]), voxel_volume_ml=data["voxel_volume_ml"],
+            fibres=self.get(data["fibres"]), repaired=tuple(data["repaired"]),
+            assumed=tuple(data["assumed"]), **kept,
+        )  # fmt: skip
+
+    def cavity(self, data: _Json) -> Cavity:
+        recesses = tuple(
+            Recess(
+                name=r["name"], center_mm=self.get(r["center_mm"]), normal=self.get(r["normal"]),
+                volume_ml=r["volume_ml"], thickness_mm=r["thickness_mm"], extent_mm=self.get(r["extent_mm"]),
+            )
+            for r in data["recesses"]
+        )  # fmt: skip
+        return Cavity(
+            surface=self.surface(data["surface"]), field=self.field(data["field"]),
+            distension=self.field(data["distension"]), recess_index=self.get(data["recess_index"]),
+            recesses=recesses, resting_volume_ml=data["resting_volume_ml"], source=data["source"],
+            assumed=tuple(data["assumed"]),
+        )  # fmt: skip
+
+    def cartilage(self, name: str, data: _Json) -> CartilageMap:
+        return CartilageMap(
+            name=name, bone=data["bone"], thickness_mm=self.get(data["thickness"]),
+            nearest_mm=self.get(data["nearest"]), state=self.get(data["state"]),
+            region=self.get(data["region"]), regions=tuple(data["regions"]), volume_ml=data["volume_ml"],
+            trustworthy=data["trustworthy"],
+        )  # fmt: skip
+
+    def defect(self, data: _Json) -> Defect:
+        kept = {
+            k: data[k] for k in ("structure", "zone", "area_mm2", "depth_mm", "volume_ml", "grade", "source")
+        }
+        return Defect(center_mm=self.get(data["center_mm"]), surface=self.surface(data["surface"]), **kept)
+
+    def labels(self, data: _Json) -> LabelMap:
+        additions = {
+            n: StructureInfo(
+                name=n,
+                tissue=i["tissue"],
+                risk=i["risk"],
+                layer=i["layer"],
+                color=tuple(i["color"]),
+                given=True,
+            )
+            for n, i in data["additions"].items()
+        }
+        return LabelMap(
+            affine=self.get(data["affine"]), labels=self.get(data["labels"]),
+            names={int(v): n for v, n in data["names"].items()},
+            overlaps={n: self.get(mask) for n, mask in data["overlaps"].items()},
+            additions=additions, notices=self.notices(data["notices"]),
+        )  # fmt: skip
+
+    def joint(self, data: _Json) -> JointModel:
+        axes, shape = data["axes"], data["input_shape"]
+        return JointModel(
+            kind=data["kind"], side=data["side"],
+            axes=JointAxes(
+                side=data["side"], origin_mm=self.get(axes["origin_mm"]), lateral=self.get(axes["lateral"]),
+                anterior=self.get(axes["anterior"]), proximal=self.get(axes["proximal"]),
+                flexion_deg=axes["flexion_deg"], notices=self.notices(axes["notices"]),
+            ),
+            structures={n: self.structure(n, s) for n, s in data["structures"].items()},
+            cavity=self.cavity(data["cavity"]), labels=self.labels(data["labels"]),
+            cartilage={n: self.cartilage(n, m) for n, m in data["cartilage"].items()},
+            defects=tuple(self.defect(d) for d in data["defects"]), subject=Subject(**data["subject"]),
+            notices=self.notices(data["notices"]), assumed=tuple(data["assumed"]),
+            parameters=data["parameters"], input_sha256=data["input_sha256"],
+            input_affine=self.get(data["input_affine"]), input_shape=None if shape is None else tuple(shape),
+        )  # fmt: skip
+
+
+def _write_arrays(path: Path, joint: JointModel) -> None:
+    """Write joint.npz; NaN stands in its JSON as NaN, which only this module reads."""
+    writer = _Writer()
+    text = json.dumps(writer.joint(joint), ensure_ascii=False)
+    np.savez(path, allow_pickle=False, joint=np.frombuffer(text.encode(), np.uint8), **writer.arrays)
+
+
+def write_vtp(path: Path, surface: Surface, values: Mapping[str, Array] | None = None) -> None:
+    """Write a surface as VTK XML (raw, float32 points) with arrays over its vertices; RAS mm."""
+    points = vtkPoints()
+    points.SetData(numpy_to_vtk(surface.vertices_mm.astype(np.float32), deep=True))
+    cells = vtkCellArray()
+    offsets = np.arange(0, 3 * len(surface.triangles) + 1, 3, dtype=np.int64)
+    flat = surface.triangles.astype(np.int64).ravel()
+    cells.SetData(numpy_to_vtkIdTypeArray(offsets, deep=True), numpy_to_vtkIdTypeArray(flat, deep=True))
+    cells.ConvertTo32BitStorage()
+    data = vtkPolyData()
+    data.SetPoints(points)
+    data.SetPolys(cells)
+    for name, array in (values or {}).items():
+        column = numpy_to_vtk(np.ascontiguousarray(array), deep=True)
+        column.SetName(name)
+        data.GetPointData().AddArray(column)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(data)
+    writer.SetDataModeToAppended()
+    writer.EncodeAppendedDataOff()
+    writer.SetCompressorTypeToNone()
+    writer.SetHeaderTypeToUInt64()
+    if not writer.Write():
+        raise FileError(f"{path.name}: cannot be written; is the disk full?")
+
+
+def _surface_values(joint: JointModel, bone: str) -> dict[str, Array]:
+    """What is known over a bone's vertices: thickness, state and region of each cartilage on it."""
+    values: dict[str, Array] = {}
+    for name, measured in joint.cartilage.items():
+        if measured.bone == bone:
+            values[f"{name}_thickness_mm"] = measured.thickness_mm.astype(np.float32)
+            values[f"{name}_state"] = measured.state
+            values[f"{name}_region"] = measured.region
+    return values
+
+
+def _write_thickness(folder: Path, joint: JointModel) -> None:
+    affine = joint.labels.affine if joint.input_affine is None else joint.input_affine
+    shape = joint.labels.labels.shape if joint.input_shape is None else joint.input_shape
+    for name, measured in joint.cartilage.items():
+        mask = mask_of_surface(joint.structures[name].surface, affine, shape)
+        values = thickness_volume(measured, joint.structures[measured.bone].surface, mask, affine)
+        write_volume(folder / f"thickness_{name}.nii.gz", Volume(affine=affine, values=values))
+
+
+def save_joint(joint: JointModel, folder: str | Path, *, document: Mapping[str, Any] | None = None) -> None:
+    """Write a joint into an existing folder: `model.json` and all that `load_joint` and others read.
+
+    document : what model.json is to hold; None makes it.  The same joint gives the same bytes.
+    """
+    folder = Path(folder)
+    (folder / "surfaces").mkdir(exist_ok=True)
+    _write_arrays(folder / ARRAYS, joint)
+    for name, solid in joint.structures.items():
+        write_vtp(folder / "surfaces" / f"{name}.vtp", solid.surface, _surface_values(joint, name))
+    write_vtp(folder / "surfaces" / "joint_cavity.vtp", joint.cavity.surface)
+    write_labelmap(folder / "labels.nrrd", joint.labels)
+    _write_thickness(folder, joint)
+    written = [ARRAYS, "labels.nrrd", *(f"thickness_{name}.nii.gz" for name in joint.cartilage)]
+    written += sorted(f"surfaces/{p.name}" for p in (folder / "surfaces").glob("*.vtp"))
+    hashes = "".join(f"{sha256(folder / name)}  {name}\n" for name in written)
+    (folder / HASHES).write_text(hashes, encoding="utf-8")
+    (folder / "model.json").write_text(to_json(document or model_document(joint)), encoding="utf-8")
+
+
+def _check_files(folder: Path) -> None:
+    """Raise FileError where a saved joint's files are not those that were written."""
+    try:
+        lines = (folder / HASHES).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{folder.name}: is not a saved joint (no readable {HASHES}); give the folder that "
+            "`injectplan model --out` wrote"
+        ) from error
+    pairs = [line.split("  ", 1) for line in lines if "  " in line]
+    listed = {name: wanted for wanted, name in pairs}
+    if ARRAYS not in listed:
+        raise FileError(f"{folder.name}/{HASHES}: lists no {ARRAYS}; write the joint again")
+    for name, wanted in listed.items():
+        path = folder / name
+        if not path.is_file() or folder.resolve() not in path.resolve().parents:
+            raise FileError(f"{folder.name}/{name}: missing from the saved joint; write the joint again")
+        if sha256(path) != wanted:
+            raise FileError(
+                f"{folder.name}/{name}: does not match its hash in {HASHES} (cut short or edited): "
+                "write the joint again"
+            )
+
+
+def load_joint(folder: str | Path) -> JointModel:
+    """Read a joint that `save_joint` wrote, exactly as it was.
+
+    Raises FileError for a folder that is none, or whose files were cut short or edited.
+    """
+    folder = Path(folder)
+    _check_files(folder)
+    try:
+        with np.load(io.BytesIO((folder / ARRAYS).read_bytes()), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        data = json.loads(arrays.pop("joint").tobytes().decode())
+        if data["version"] != VERSION:
+            raise FileError(f"{folder.name}: saved by another version; write the joint again")
+        return _Reader(arrays).joint(data)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise FileError(
+            f"{folder.name}/{ARRAYS}: cannot be read as a joint; write the joint again"
+        ) from error
