@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from injectplan.errors import BadInputError
 from injectplan.frames import Pose
 from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32
 
@@ -20,6 +21,33 @@ class NeedlePose:
     tip_mm: Floats
     outer_mm: float = 0.718
     inner_mm: float = 0.413
+    bevel_deg: float = 18.0
+
+    def __post_init__(self) -> None:
+        entry = np.array(self.entry_mm, dtype=np.float64).reshape(-1)
+        tip = np.array(self.tip_mm, dtype=np.float64).reshape(-1)
+        if entry.shape != (3,) or tip.shape != (3,) or not np.isfinite([*entry, *tip]).all():
+            raise BadInputError("a needle needs entry_mm and tip_mm, three finite numbers each")
+        if np.linalg.norm(entry - tip) < 1e-6:
+            raise BadInputError("a needle's entry_mm and tip_mm are the same point")
+        if not 0.0 < self.inner_mm < self.outer_mm < 5.0:
+            raise BadInputError(
+                f"needle of {self.outer_mm} mm with a bore of {self.inner_mm} mm: needs 0 < bore < outer < 5"
+            )
+        entry.setflags(write=False)
+        tip.setflags(write=False)
+        object.__setattr__(self, "entry_mm", entry)
+        object.__setattr__(self, "tip_mm", tip)
+
+    @property
+    def length_mm(self) -> float:
+        """Length of the drawn part."""
+        return float(np.linalg.norm(self.entry_mm - self.tip_mm))
+
+    @property
+    def axis(self) -> Floats:
+        """Unit direction from the tip towards the hub."""
+        return np.asarray((self.entry_mm - self.tip_mm) / self.length_mm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +56,12 @@ class Display:
 
     width_px: int = 640
     height_px: int = 512
+
+    def __post_init__(self) -> None:
+        for key in ("width_px", "height_px"):
+            value = getattr(self, key)
+            if not (isinstance(value, int) and 16 <= value <= 8192):
+                raise BadInputError(f"display {key} is {value}, must be a whole number from 16 to 8192")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,93 @@
+"""The periodic noise that tissue is made of: speckle, and the amplitude patterns of fat, muscle and tendon."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.kernels.cast import Bytes, Floats, Floats32
+from injectplan.kernels.chance import normals
+from injectplan.kernels.echo import GRAIN, PATTERN
+
+INT8_SIGMA = 32.0  # int8 steps per standard deviation: clipped at four
+GAIN_STEP_DB = 0.125  # a pattern's uint8 is 128 + dB / step
+STYLES = {"subcutaneous_fat": 1, "muscle": 2, "tendon": 3, "fat": 4, "skin": 5}
+# Size of a pattern voxel in mm along its axes (first: along fibres or limb), by style.
+VOXEL_MM = {
+    1: (0.60, 0.13, 0.45), 2: (0.50, 0.13, 0.13), 3: (0.60, 0.10, 0.16), 4: (0.35, 0.16, 0.30),
+    5: (0.50, 0.10, 0.30),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def speckle_texture() -> npt.NDArray[np.int8]:
+    """Complex normal noise as int8, flat (GRAIN³ · 2,): real and imaginary part side by side."""
+    count = 2 * GRAIN**3
+    noise = np.clip(np.rint(normals(20_240_001, 0, count) * INT8_SIGMA), -127, 127).astype(np.int8)
+    noise.setflags(write=False)
+    return noise
+
+
+@lru_cache(maxsize=1)
+def exponential_table() -> Floats32:
+    """Unit exponential numbers, (65536 + 1,): the power of the receiver's noise."""
+    pairs = normals(20_240_002, 0, 2 * 65537).reshape(-1, 2)
+    table = (0.5 * (pairs**2).sum(axis=1)).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def gain_table() -> Floats32:
+    """Amplitude factor of each pattern value, (256,)."""
+    table = (10.0 ** ((np.arange(256) - 128.0) * GAIN_STEP_DB / 20.0)).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def _smooth(seed: int, widths: tuple[float, float, float]) -> Floats:
+    """Periodic Gaussian noise of unit variance with these correlation widths (sd of the filter, voxels)."""
+    noise = normals(seed, 0, int(np.prod(PATTERN))).reshape(PATTERN)
+    spectrum = np.fft.rfftn(noise)
+    for axis, width in enumerate(widths):
+        f = np.fft.rfftfreq(PATTERN[axis]) if axis == 2 else np.fft.fftfreq(PATTERN[axis])
+        shape = [1, 1, 1]
+        shape[axis] = len(f)
+        spectrum *= np.exp(-2.0 * (np.pi * f * width) ** 2).reshape(shape)
+    field = np.fft.irfftn(spectrum, PATTERN, axes=(0, 1, 2))
+    return np.asarray((field - field.mean()) / field.std())
+
+
+def _sheets(field: Floats, width: float) -> Floats:
+    """1 on the curved sheets where a smooth field is zero, 0 away from them."""
+    return np.asarray(np.exp(-0.5 * (field / width) ** 2))
+
+
+@lru_cache(maxsize=1)
+def pattern_volumes() -> Bytes:
+    """All styles' patterns, (styles, *PATTERN) uint8; sheets of a smooth field stretched along the fibres.
+
+    Shapes are judged by eye beside public frames: thin septa along the skin in fat, perimysium 0.3-0.5 mm
+    thick and 1-3 mm apart in muscle, fibrils in tendon, mottled fat pads.
+    """
+    fat = (
+        13.0 * _sheets(_smooth(11, (5.0, 5.0, 6.0)), 0.16)
+        + 6.0 * _sheets(_smooth(12, (4.0, 3.0, 5.0)), 0.2)
+        + 1.6 * _smooth(13, (3.0, 2.0, 3.0))
+        - 3.5
+    )
+    muscle = (
+        12.0
+        * _sheets(_smooth(21, (5.0, 4.5, 4.5)), 0.16)
+        * (0.6 + 0.5 * np.tanh(_smooth(23, (4.0, 8.0, 8.0))))
+        + 5.0 * _sheets(_smooth(22, (4.0, 2.2, 2.2)), 0.22)
+        - 3.5
+    )
+    tendon = 5.0 * _smooth(31, (14.0, 1.6, 3.0)) - 1.0
+    pad = 2.6 * _smooth(41, (3.0, 2.5, 3.5)) + 5.0 * _sheets(_smooth(42, (5.0, 5.0, 6.0)), 0.2) - 1.0
+    skin = 3.0 * _smooth(51, (6.0, 1.5, 5.0))
+    stack = np.stack([fat, muscle, tendon, pad, skin])
+    volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)
+    volumes.setflags(write=False)
+    return volumes

@@ -1,0 +1,234 @@
+"""simulate_frame: a scene, a probe's pose and a needle become one frame with its maps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from injectplan.anatomy.model import FillState
+from injectplan.errors import BadInputError
+from injectplan.frames import Pose
+from injectplan.imaging.values import Surface
+from injectplan.instruments import Probe
+from injectplan.kernels import beam, echo
+from injectplan.kernels.cast import Floats
+from injectplan.kernels.chance import uniforms
+from injectplan.ultrasound.patterns import (
+    INT8_SIGMA,
+    exponential_table,
+    gain_table,
+    pattern_volumes,
+    speckle_texture,
+)
+from injectplan.ultrasound.scene import AcousticScene, mesh_of
+from injectplan.ultrasound.tables import Tables, line_frames, tables_of
+from injectplan.ultrasound.values import Display, Frame, NeedlePose
+
+COUPLING_FILM_MM = 0.25  # gel that still couples: a face this close to the skin counts as touching (assumed)
+VEIL_DB = -43.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
+VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
+DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
+_NO_FLUID = mesh_of([])
+
+
+class FrameBuffers:
+    """Room that frames of one probe, display and scene are computed in, so that none is allocated per frame.
+
+    A frame made with buffers shares their memory: the next one overwrites it.
+    """
+
+    def __init__(self, scene: AcousticScene, display: Display | None = None) -> None:
+        self.display = display or Display()
+        self.probe = scene.probe
+        self.tables = tables_of(scene.probe, self.display)
+        lines, n = self.probe.lines, self.tables.samples
+        h, w = self.display.height_px, self.display.width_px
+        solids = len(scene.names)
+        self.solids = solids
+
+        def single(*shape: int) -> Any:
+            return np.zeros(shape, np.float32)
+
+        def room(count: int) -> tuple[Any, ...]:
+            return (
+                np.zeros((count, echo.ROOM)), np.zeros((count, echo.ROOM), np.int32),
+                np.zeros((count, solids), np.int32),
+            )  # fmt: skip
+
+        self.walked = echo.Walked(
+            single(lines, n), single(lines, n), single(lines, n), single(lines, n),
+            np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8), single(lines, 2, n), *room(lines),
+        )  # fmt: skip
+        self.through, self.trust = single(lines, n), np.zeros((lines, n), np.uint8)
+        self.contact = np.zeros(lines, np.uint8)
+        self.row_re, self.row_im = single(lines, n), single(lines, n)
+        self.power, self.side, self.sum = single(lines, n), single(lines, n), single(lines, n)
+        self.envelope, self.grey, self.smooth = single(lines, n), single(lines, n), single(lines, n)
+        self.marks = np.zeros(lines)
+        self.column_room = room(w)
+        self.labels = np.zeros((h, w), np.uint16)
+        self.bmode, self.needle = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
+        self.shadow, self.trusted = single(h, w), np.zeros((h, w), np.bool_)
+
+    def fits(self, scene: AcousticScene, display: Display) -> bool:
+        """Whether these buffers serve a scene and display."""
+        return self.probe == scene.probe and self.display == display and self.solids == len(scene.names)
+
+
+def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> echo.Rays:
+    origin, direction = line_frames(probe, steer_deg)
+    elevation = pose.rotation[:, 1].copy()
+    direction = np.ascontiguousarray(pose.rotate(direction))
+    return echo.Rays(
+        np.ascontiguousarray(pose.apply(origin)), direction, np.ascontiguousarray(np.cross(elevation, direction)),
+        elevation, tables.planes_mm,
+    )  # fmt: skip
+
+
+def _texture(scene: AcousticScene, tables: Tables, seed: int, look: int) -> echo.Texture:
+    shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * look
+    plain = scene.probe.raw or not scene.probe.texture
+    patterns = np.zeros((1, 1, 1, 1), np.uint8) if plain else pattern_volumes()
+    if plain:
+        patterns.setflags(write=False)
+    return echo.Texture(
+        speckle_texture(), scene.texture_axes / tables.voxel_mm, scene.texture_origin_mm, shift,
+        1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns, gain_table(), scene.limb_origin_mm, scene.limb_axes,
+    )  # fmt: skip
+
+
+def _options(scene: AcousticScene) -> echo.Options:
+    probe = scene.probe
+    neper = math.log(10.0) / 20.0
+    slope = 0.0
+    if len(probe.tgc_db) > 1:
+        slope = max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
+    veil = 0.0 if probe.raw or not probe.veil else math.exp(neper * VEIL_DB)
+    return echo.Options(
+        scene.background, COUPLING_FILM_MM, probe.refraction, not probe.raw and probe.texture, veil,
+        neper * (slope - VEIL_DB_MM),
+    )  # fmt: skip
+
+
+def _steel(needle: NeedlePose | None) -> tuple[echo.Rod, beam.Steel]:
+    if needle is None:
+        zero = np.zeros(3)
+        return echo.Rod(zero, zero, 0.0, 0.0), beam.Steel(zero, zero, 0.0, 0.0, 0.0, 0.0)
+    axis, tip = np.array(needle.axis), np.array(needle.tip_mm)
+    radius = needle.outer_mm / 2.0
+    bevel = math.radians(needle.bevel_deg)
+    return (
+        echo.Rod(tip, axis, needle.length_mm, radius),
+        beam.Steel(tip, axis, needle.length_mm, radius, needle.inner_mm / 2.0, bevel),
+    )
+
+
+def _fluid(state: FillState | None) -> echo.Mesh:
+    """Return the mesh of a fill state's fluid; that of the last few states is kept."""
+    if state is None or state.fluid is None or not len(state.fluid.triangles):
+        return _NO_FLUID
+    key = id(state.fluid)
+    if key not in _FLUIDS:
+        while len(_FLUIDS) >= 8:
+            _FLUIDS.pop(next(iter(_FLUIDS)))
+        _FLUIDS[key] = (state.fluid, mesh_of([state.fluid]))
+    return _FLUIDS[key][1]
+
+
+_FLUIDS: dict[int, tuple[Surface, echo.Mesh]] = {}
+
+
+def simulate_frame(
+    scene: AcousticScene,
+    probe_to_patient: Pose,
+    *,
+    needle: NeedlePose | None = None,
+    fill: FillState | None = None,
+    display: Display | None = None,
+    seed: int = 0,
+    buffers: FrameBuffers | None = None,
+) -> Frame:
+    """Simulate one B-mode frame with its registered maps.
+
+    scene : tissues and probe.  probe_to_patient : the probe's pose.  needle : drawn as a steel tube.
+    fill : injected fluid (instead of the scene's own).  display : the picture's size.  seed : of the grain
+    and the noise.  buffers : room to compute in; the frame then shares it, and the next one overwrites it.
+    Raises BadInputError when the buffers belong to another scene, probe or display.
+    """
+    shown = display or (buffers.display if buffers else Display())
+    if buffers is None:
+        buffers = FrameBuffers(scene, shown)
+    elif not buffers.fits(scene, shown):
+        raise BadInputError("these frame buffers belong to another probe, display or scene")
+    b, t, probe = buffers, buffers.tables, scene.probe
+    state = fill if fill is not None else scene.fill
+    fluid = _fluid(state)
+    rod, steel = _steel(needle)
+    medium, options = scene.medium(), _options(scene)
+    middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))
+    order = [i for i in range(len(t.looks_deg)) if i != middle] + [middle]
+    rays = _rays(probe, t, probe_to_patient, probe.steer_deg)
+    for turn, look in enumerate(order):
+        rays = _rays(probe, t, probe_to_patient, t.looks_deg[look])
+        echo.walk_lines(
+            scene.solids,
+            fluid,
+            medium,
+            _texture(scene, t, seed, look - middle),
+            options,
+            t.grid,
+            rays,
+            rod,
+            b.walked,
+        )
+        beam.focus_lines(
+            t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im, b.power,
+            b.marks,
+        )  # fmt: skip
+        if len(order) > 1:
+            beam.add_look(
+                b.power, t.look_line[look], t.look_sample[look], t.look_share[look], b.sum, turn == 0
+            )
+    beam.envelope_db(b.power, b.envelope)
+    _draw(b, t, probe, seed, compounded=len(order) > 1)
+    matrix = probe_to_patient.matrix @ t.pixel_to_probe
+    _maps(scene, b, t, steel, fluid, matrix)
+    return Frame(
+        bmode=b.bmode, envelope_db=b.envelope, sample_mm=t.step_mm, line_origin_mm=rays.origin,
+        line_direction=rays.direction, labels=b.labels, label_names=scene.label_names, needle=b.needle,
+        shadow=b.shadow, trust=b.trusted, depth_mm=t.depth_mm, pixel_to_patient=matrix,
+        probe_to_patient=probe_to_patient, assumed=scene.assumed,
+        extra={"contact_fraction": float(b.walked.contact.mean())},
+    )  # fmt: skip
+
+
+def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bool) -> None:
+    noise = 0.0 if probe.raw else 10.0 ** (probe.noise_db / 10.0)
+    beam.grey_lines(
+        b.sum if compounded else b.power, b.walked.contact, t.gain_db, np.float32(-probe.dynamic_range_db),
+        float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.grey, not compounded,
+    )  # fmt: skip
+    grey = b.grey
+    if not probe.raw and probe.smoothing_mm > 0.0:
+        deep = 0.5 * min(1.0, (probe.smoothing_mm / t.step_mm) ** 2) * 0.66
+        side = 0.5 * min(1.0, (2.0 * probe.smoothing_mm / (probe.face_mm / probe.lines)) ** 2) * 0.66
+        beam.smooth_lines(b.grey, np.float32(side), np.float32(deep), b.smooth)
+        grey = b.smooth
+    beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, b.bmode, b.shadow, b.trusted)
+
+
+def _maps(
+    scene: AcousticScene, b: FrameBuffers, t: Tables, steel: beam.Steel, fluid: echo.Mesh, matrix: Floats
+) -> None:
+    down = matrix[:3, 1] / t.pixel_mm
+    first = matrix[:3, 3] + np.outer(np.arange(b.display.width_px), matrix[:3, 0])
+    back = max(echo.distance_behind(scene.solids.mesh, fluid, *first[k], *down) for k in (0, -1))
+    beam.label_columns(
+        scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, *b.column_room,
+        t.inside, b.labels,
+    )  # fmt: skip
+    beam.mark_needle(
+        steel, matrix, t.half_slice_mm, t.scan, t.depth_mm, t.step_mm, DOUBT_MM, b.needle, b.trusted
+    )

@@ -1,0 +1,301 @@
+"""What a frame needs that does not change from frame to frame: beam grid, widths, scan conversion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.instruments import Probe
+from injectplan.kernels.beam import Focus, Scan
+from injectplan.kernels.cast import Bools, Floats, Floats32
+from injectplan.kernels.echo import C0, Grid
+from injectplan.ultrasound.values import Display
+
+FWHM = math.sqrt(8.0 * math.log(2.0))  # full width at half maximum of a Gaussian in standard deviations
+TWO_WAY = 0.886  # -6 dB two-way width in wavelengths times f-number: a sinc squared
+DEFOCUS = 0.75  # elevation width of a defocused aperture re its geometric shadow (assumed; two-way)
+LATERAL_DEFOCUS = 0.75  # the same for the transmit aperture (assumed)
+
+
+def axial_sigma_mm(probe: Probe) -> float:
+    """Axial amplitude sd: c·sqrt(2 ln 2) / (2π·bandwidth·frequency), a Gaussian spectrum's."""
+    return C0 * math.sqrt(2.0 * math.log(2.0)) / (2.0 * math.pi * probe.bandwidth * probe.frequency_mhz)
+
+
+def lateral_fwhm_mm(probe: Probe, depth_mm: npt.ArrayLike) -> Floats:
+    """Two-way -6 dB lateral width by depth: receive focused everywhere with a growing aperture, transmit once.
+
+    With equal f-numbers it is 0.886·λ·F at the focus.  Transmit adds its geometric spread away from it.
+    """
+    z = np.maximum(np.asarray(depth_mm, dtype=np.float64), 0.3)
+    wavelength = probe.wavelength_mm
+    one_way = math.sqrt(2.0) * TWO_WAY * wavelength
+    receive = one_way * np.maximum(probe.f_number, z / probe.face_mm)
+    aperture = min(probe.focus_mm / probe.transmit_f, probe.face_mm)
+    spread = LATERAL_DEFOCUS * aperture * np.abs(1.0 - z / probe.focus_mm)
+    transmit = np.hypot(one_way * z / aperture, spread)
+    return np.asarray(1.0 / np.sqrt(1.0 / receive**2 + 1.0 / transmit**2))
+
+
+def lobe_f_number(probe: Probe) -> float:
+    """Return the one f-number that stands for both ways: that of the same two-way width."""
+    return math.sqrt(2.0) / math.sqrt(1.0 / probe.f_number**2 + 1.0 / probe.transmit_f**2)
+
+
+def elevation_fwhm_mm(probe: Probe, depth_mm: npt.ArrayLike) -> Floats:
+    """Two-way -6 dB slice thickness by depth: 0.886·λ·z/H in focus, the lens's defocus added in square."""
+    z = np.maximum(np.asarray(depth_mm, dtype=np.float64), 0.3)
+    aperture = probe.elevation_aperture_mm
+    focus = TWO_WAY * probe.wavelength_mm * z / aperture
+    return np.asarray(np.hypot(focus, DEFOCUS * aperture * np.abs(1.0 - z / probe.elevation_focus_mm)))
+
+
+def line_pitch_mm(probe: Probe, depth_mm: npt.ArrayLike) -> Floats:
+    """Distance of neighbouring lines by depth."""
+    z = np.asarray(depth_mm, dtype=np.float64)
+    if probe.kind == "linear":
+        pitch = probe.width_mm / probe.lines * math.cos(math.radians(probe.steer_deg))
+        return np.asarray(np.full_like(z, pitch))
+    return np.asarray((probe.radius_mm + z) * math.radians(probe.angle_deg) / probe.lines)
+
+
+def grain_voxel_mm(probe: Probe) -> float:
+    """Return the speckle texture's voxel: coarse enough for lines and planes, fine enough for the pulse.
+
+    Trilinear sampling adds h²/6 to each variance, so h ≤ sqrt(6)·sigma; h at least the line pitch, or motion
+    decorrelates between lines; h ≤ 0.6 of the lateral width.
+    """
+    pitch = float(line_pitch_mm(probe, min(probe.focus_mm, probe.depth_mm)))
+    fine = min(2.33 * axial_sigma_mm(probe), 0.6 * float(lateral_fwhm_mm(probe, probe.focus_mm)))
+    return float(np.clip(fine, max(0.12, min(pitch, 0.25)), 0.5))
+
+
+def plane_offsets_mm(probe: Probe) -> Floats:
+    """Offsets of the elevation sub-planes: near the middle at most 1.17 texture voxels apart, then wider.
+
+    The outermost reaches 0.6 of the widest slice, so that near field and far field keep their thickness.
+    """
+    count = probe.elevation_planes
+    if count == 1:
+        return np.zeros(1)
+    half = (count - 1) // 2 if count % 2 else count / 2.0 - 0.5
+    narrow = float(elevation_fwhm_mm(probe, probe.elevation_focus_mm))
+    inner = min(1.17 * grain_voxel_mm(probe), 0.55 * narrow)
+    if count <= 3:
+        inner = 0.5 * narrow
+    widest = 0.6 * DEFOCUS * probe.elevation_aperture_mm
+    outer = min(max(widest, half * inner), 2.2 * half * inner)
+    index = np.arange(count) - (count - 1) / 2.0
+    bend = (outer - half * inner) / half**3 if half > 0 else 0.0
+    offsets = index * inner + bend * index**3
+    return np.asarray(offsets)
+
+
+def _spline(distance: npt.ArrayLike) -> Floats:
+    """Correlation of linearly interpolated white noise at a distance in voxels: the cubic B-spline, 1 at 0."""
+    d = np.abs(np.asarray(distance, dtype=np.float64))
+    near = 2.0 / 3.0 - d**2 + d**3 / 2.0
+    far = np.maximum(2.0 - d, 0.0) ** 3 / 6.0
+    return np.asarray(np.where(d < 1.0, near, far) * 1.5)
+
+
+def _power(weights: Floats, offsets: Floats) -> Floats:
+    """Variance of sums of correlated noise: weights (..., n), offsets (n,) or (..., n) in voxels."""
+    gap = offsets[..., :, None] - offsets[..., None, :]
+    return np.asarray(np.einsum("...i,...ij,...j->...", weights, _spline(gap), weights))
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All of it for one probe and one display; arrays are read-only."""
+
+    grid: Grid
+    focus: Focus
+    scan: Scan
+    planes_mm: Floats
+    voxel_mm: float
+    depth_mm: Floats32
+    inside: Bools
+    pixel_to_probe: Floats
+    pixel_mm: float
+    half_slice_mm: Floats
+    gain_db: Floats32
+    looks_deg: tuple[float, ...]
+    look_line: tuple[Floats32, ...]
+    look_sample: tuple[Floats32, ...]
+    look_share: tuple[Floats32, ...]
+    samples: int
+    step_mm: float
+
+
+def sample_count(probe: Probe) -> int:
+    """Samples of a line: 2.5 an axial width for a picture, 5 where physics is read from single samples."""
+    if probe.samples:
+        return probe.samples
+    width = FWHM * axial_sigma_mm(probe)
+    return int(np.clip(math.ceil(probe.depth_mm / width * (5.0 if probe.raw else 2.5)), 256, 4096))
+
+
+@lru_cache(maxsize=16)
+def tables_of(probe: Probe, display: Display) -> Tables:
+    """Compute the tables of a probe and display once."""
+    samples = sample_count(probe)
+    step = probe.depth_mm / (samples - 1)
+    z = step * np.arange(samples)
+    sigma_z = axial_sigma_mm(probe)
+    voxel = grain_voxel_mm(probe)
+    blur = voxel**2 / 6.0  # what the texture's own sampling already adds to each variance
+    planes = plane_offsets_mm(probe)
+
+    axial_sigma = math.sqrt(max(sigma_z**2 - blur, 0.0))
+    half = np.exp(
+        -0.5 * (np.arange(max(1, math.ceil(3.5 * axial_sigma / step))) * step / max(axial_sigma, 1e-9)) ** 2
+    )
+    half /= half[0] + 2.0 * half[1:].sum()
+    taps = np.concatenate([half[:0:-1], half])
+    axial_power = float(_power(taps, np.arange(len(taps)) * step / voxel))
+
+    sigma_y = elevation_fwhm_mm(probe, z) / FWHM
+    smear_y = np.sqrt(np.maximum(sigma_y**2 - blur, (0.02) ** 2))
+    cell = np.gradient(planes) if len(planes) > 1 else np.ones(1)
+    weight = cell[:, None] * np.exp(-0.5 * (planes[:, None] / smear_y) ** 2)
+    weight /= weight.sum(axis=0)
+    plane_power = _power(weight.T, planes / voxel)
+
+    pitch = line_pitch_mm(probe, z)
+    sigma_x = lateral_fwhm_mm(probe, z) / FWHM
+    smear_x = np.sqrt(np.maximum(sigma_x**2 - blur, (0.02) ** 2))
+    reach = min(max(1, math.ceil(float((3.0 * smear_x / pitch).max()))), 40, probe.lines - 1)
+    lateral = np.exp(-0.5 * (np.arange(reach + 1)[:, None] * pitch / smear_x) ** 2)
+    lateral /= lateral[0] + 2.0 * lateral[1:].sum(axis=0)
+    both = np.concatenate([lateral[:0:-1], lateral]).T
+    across = np.arange(-reach, reach + 1)[None, :] * (pitch / voxel)[:, None]
+    lateral_power = _power(both, across)
+
+    rough = 1.0 / np.sqrt(plane_power * lateral_power)
+    grain = weight * (rough / math.sqrt(axial_power))
+    f_lateral = np.maximum(lobe_f_number(probe), z / probe.face_mm)
+    f_elevation = np.maximum(z, 1.0) / probe.elevation_aperture_mm
+
+    def single(a: npt.ArrayLike) -> Floats32:
+        array = np.ascontiguousarray(a, dtype=np.float32)
+        array.setflags(write=False)
+        return array
+
+    grid = Grid(
+        step, sigma_z, single(grain), single(weight), single(rough), single(smear_x), single(smear_y),
+        single(f_lateral), single(f_elevation), single(half),
+    )  # fmt: skip
+    focus = Focus(
+        single(lateral), single(sigma_x), single(sigma_y), single(f_lateral), single(f_elevation), sigma_z, step,
+        2.0 * math.pi / probe.wavelength_mm,
+    )  # fmt: skip
+    picture = _picture(probe, display, samples, step)
+    looks, *spread = _looks(probe, samples, step)
+    return Tables(
+        grid=grid, focus=focus, planes_mm=planes, voxel_mm=voxel, half_slice_mm=np.asarray(0.5 * FWHM * sigma_y),
+        gain_db=single(probe.gain_db + _tgc(probe, z)), looks_deg=looks,
+        look_line=spread[0], look_sample=spread[1], look_share=spread[2], samples=samples, step_mm=step, **picture,
+    )  # fmt: skip
+
+
+def _tgc(probe: Probe, z: Floats) -> Floats:
+    if not probe.tgc_db:
+        return np.zeros_like(z)
+    return np.asarray(np.interp(z, np.linspace(0.0, probe.depth_mm, len(probe.tgc_db)), probe.tgc_db))
+
+
+def line_frames(probe: Probe, steer_deg: float) -> tuple[Floats, Floats]:
+    """Origins (lines, 3) and directions (lines, 3) of the lines in the probe's frame."""
+    index = np.arange(probe.lines) - (probe.lines - 1) / 2.0
+    zero = np.zeros(probe.lines)
+    if probe.kind == "linear":
+        s = math.radians(steer_deg)
+        origins = np.stack([index * probe.width_mm / probe.lines, zero, zero], axis=1)
+        directions = np.tile([math.sin(s), 0.0, math.cos(s)], (probe.lines, 1))
+        return origins, directions
+    theta = index * math.radians(probe.angle_deg) / probe.lines
+    lean = theta + math.radians(steer_deg)
+    origins = np.stack([np.sin(theta), zero, np.cos(theta) - 1.0], axis=1) * probe.radius_mm
+    return origins, np.stack([np.sin(lean), zero, np.cos(lean)], axis=1)
+
+
+def _picture(probe: Probe, display: Display, samples: int, step: float) -> dict[str, Any]:
+    """Pixels are square and Cartesian, the image is centred and begins at its highest point."""
+    w, h = display.width_px, display.height_px
+    depth = probe.depth_mm
+    steer = math.radians(probe.steer_deg)
+    to_beam: Callable[[Floats, Floats], tuple[Floats, Floats]]
+    if probe.kind == "linear":
+        pitch = probe.width_mm / probe.lines
+        shift = depth * math.sin(steer)
+        low = min(-probe.width_mm / 2, -probe.width_mm / 2 + shift)
+        high = max(probe.width_mm / 2, probe.width_mm / 2 + shift)
+        top, bottom = 0.0, depth * math.cos(steer)
+
+        def to_beam(x: Floats, z: Floats) -> tuple[Floats, Floats]:
+            return (x - z * math.tan(steer)) / pitch + (probe.lines - 1) / 2.0, z / math.cos(steer)
+    else:
+        half = math.radians(probe.angle_deg) / 2
+        radius = probe.radius_mm
+        side = (radius + depth) * math.sin(min(half, math.pi / 2))
+        low, high = -side, side
+        top, bottom = radius * (math.cos(half) - 1.0), depth
+
+        def to_beam(x: Floats, z: Floats) -> tuple[Floats, Floats]:
+            theta = np.arctan2(x, z + radius)
+            line = theta / (math.radians(probe.angle_deg) / probe.lines) + (probe.lines - 1) / 2.0
+            return line, np.hypot(x, z + radius) - radius
+
+    pixel = max((high - low) / w, (bottom - top) / h)
+    x0 = (low + high) / 2 - pixel * (w - 1) / 2
+    z0 = top + pixel / 2
+    x = (x0 + pixel * np.arange(w))[None, :] + np.zeros((h, 1))
+    z = (z0 + pixel * np.arange(h))[:, None] + np.zeros((1, w))
+    line, deep = to_beam(x, z)
+    inside = (line >= -0.5) & (line <= probe.lines - 0.5) & (deep >= 0.0) & (deep <= depth)
+    line = np.clip(line, 0.0, probe.lines - 1.0)
+    sample = np.clip(deep / step, 0.0, samples - 1.0)
+    i = np.minimum(line.astype(np.int32), probe.lines - 2)
+    j = np.minimum(sample.astype(np.int32), samples - 2)
+    index = np.where(inside, i * samples + j, -1).astype(np.int32)
+    matrix = np.eye(4)
+    matrix[:3, :] = [[pixel, 0, 0, x0], [0, 0, 1, 0], [0, pixel, 0, z0]]
+    depth_mm = np.where(inside, deep, np.nan).astype(np.float32)
+    scan = Scan(index, (line - i).astype(np.float32), (sample - j).astype(np.float32))
+    for array in (*scan, depth_mm, inside):
+        array.setflags(write=False)
+    return {
+        "scan": scan, "depth_mm": depth_mm, "inside": inside, "pixel_to_probe": matrix, "pixel_mm": pixel,
+    }  # fmt: skip
+
+
+def _looks(probe: Probe, samples: int, step: float) -> tuple[tuple[float, ...], Any, Any, Any]:
+    """The looks' steering, and where each one's grid lies under the middle one's."""
+    if probe.raw or not probe.compounding_deg or probe.kind != "linear":
+        return (probe.steer_deg,), (), (), ()
+    looks = tuple(probe.compounding_deg)
+    pitch = probe.width_mm / probe.lines
+    origin = (np.arange(probe.lines) - (probe.lines - 1) / 2.0) * pitch
+    base = math.radians(probe.steer_deg)
+    along = step * np.arange(samples)
+    x = origin[:, None] + along[None, :] * math.sin(base)
+    z = along * math.cos(base)
+    lines, sampled, seen = [], [], []
+    for angle in looks:
+        s = math.radians(angle)
+        line = (x - z[None, :] * math.tan(s)) / pitch + (probe.lines - 1) / 2.0
+        ok = (line >= -0.5) & (line <= probe.lines - 0.5)
+        line = np.where(ok, np.clip(line, 0.0, probe.lines - 1.0), -1.0)
+        sample = z / math.cos(s) / step
+        lines.append(line.astype(np.float32))
+        sampled.append(sample.astype(np.float32))
+        seen.append((ok & (sample <= samples - 1.001)[None, :]).astype(np.float64))
+    total = np.maximum(sum(seen), 1.0)
+    return looks, tuple(lines), tuple(sampled), tuple((s / total).astype(np.float32) for s in seen)
