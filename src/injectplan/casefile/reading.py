@@ -21,6 +21,7 @@ from injectplan.casefile.tables import (
     InjectateTable,
     NeedleTable,
     ProbeTable,
+    TissueTable,
     ViewTable,
 )
 from injectplan.casefile.values import AnatomySource, Case, DrawnDefect, View
@@ -29,6 +30,8 @@ from injectplan.frames import Pose
 from injectplan.instruments import Injectate, Needle, Probe, injectate_of, needle_of, probe_model
 from injectplan.kernels.cast import Floats
 from injectplan.planning.values import DEFAULT_MARGINS_MM, Constraints
+from injectplan.structures import read_additions
+from injectplan.tissues import TISSUES, Tissue
 from injectplan.ultrasound.values import Display
 
 LARGEST_CASE_BYTES = 1_000_000
@@ -133,8 +136,8 @@ def _case(table: CaseTable, raw: Mapping[str, Any], folder: Path, sha256: str) -
         constraints=constraints,
         view=_view(table.view),
         display=Display(width_px=table.display.width_px, height_px=table.display.height_px),
-        structures={n: (s.tissue, s.risk) for n, s in table.structures.items()},
-        tissues={n: t.model_dump(exclude_none=True) for n, t in table.tissues.items()},
+        structures=read_additions({n: s.model_dump() for n, s in table.structures.items()}, "case"),
+        tissues={n: _tissue(n, t) for n, t in table.tissues.items()},
         effective=effective_values(table, raw, probe, needle, injectate, constraints),
         inputs_sha256={"case": sha256} if sha256 else {},
     )
@@ -203,6 +206,17 @@ def _needle(table: NeedleTable, kind: Kind) -> Needle:
     gauge, length_mm = _NEEDLES[kind]
     bevel = {} if table.bevel_deg is None else {"bevel_deg": table.bevel_deg}
     return needle_of(table.gauge or gauge, table.length_mm or length_mm, inner_mm=table.id_mm, **bevel)
+
+
+def _tissue(name: str, table: TissueTable) -> Tissue:
+    """Return a tissue of the table with the given values changed, or a new one, which needs three of them."""
+    given = table.model_dump(exclude_none=True)
+    if name in TISSUES:
+        return replace(TISSUES[name], **given, source="given")
+    for key in ("density_kg_m3", "speed_m_s", "attenuation_db_cm_mhz"):
+        if key not in given:
+            raise ValueError(f"[tissues.{name}] {key}: a new tissue needs it")
+    return Tissue(name=name, source="given", **given)
 
 
 def _injectate(table: InjectateTable, kind: Kind) -> Injectate:

@@ -12,6 +12,8 @@ from injectplan.frames import Pose
 from injectplan.instruments import Injectate, Needle, Probe
 from injectplan.kernels.cast import Floats
 from injectplan.planning.values import Constraints
+from injectplan.structures import StructureInfo
+from injectplan.tissues import Tissue
 from injectplan.ultrasound.values import Display
 
 
@@ -69,8 +71,8 @@ class Case:
     constraints: Constraints
     view: View | None
     display: Display
-    structures: Mapping[str, tuple[str, str]]
-    tissues: Mapping[str, Mapping[str, float]]
+    structures: Mapping[str, StructureInfo]
+    tissues: Mapping[str, Tissue]
     effective: Mapping[str, Any]
     inputs_sha256: Mapping[str, str]
 

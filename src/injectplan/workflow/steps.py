@@ -18,7 +18,7 @@ from injectplan.alignment import (
     measure_alignment_of_landmarks,
     read_landmarks,
 )
-from injectplan.anatomy import build_joint, measure_t2_image, model_document
+from injectplan.anatomy import build_joint, fit_t2, model_document
 from injectplan.anatomy.model import JointModel, Kind, Side
 from injectplan.casefile import Case, read_case
 from injectplan.documents import SCHEMA
@@ -32,7 +32,7 @@ from injectplan.injection import (
     flow_through_needle,
 )
 from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
-from injectplan.measure import NOT_A_DEVICE
+from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
 from injectplan.ultrasound import Frame, frame_document
 from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, joint_of
@@ -74,15 +74,18 @@ def build_and_describe(
     """Build a joint from files and describe it."""
     started = time.perf_counter()
     given: Any
+    notices: tuple[Notice, ...] = ()
     if labelmap is not None:
         given = imaging.read_labelmap(labelmap, labels, side)
     else:
-        given = imaging.read_surfaces(surfaces, units=units, frame=frame)
+        read = imaging.read_surfaces(surfaces, units=units, frame=frame)
+        given, notices = read.surfaces, read.notices
     volume = imaging.read_volume(image) if image is not None else None
     read_s = time.perf_counter() - started
     joint = build_joint(
         given, kind=kind, side=side, completion=completion, image=volume, seed=seed, progress=progress
     )
+    joint = replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices))))
     document = model_document(joint)
     document["seconds"] = {
         "read": read_s, **document.get("seconds", {}), "total": time.perf_counter() - started
@@ -102,7 +105,8 @@ def measure_t2(
     """Fit T2 of an image file; the document, and the map."""
     volume = imaging.read_volume(image)
     regions = imaging.read_labelmap(mask, labels, side) if mask is not None else None
-    return measure_t2_image(volume, echo_times_ms, regions=regions, method=method)
+    fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions)
+    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume()
 
 
 def align(
@@ -132,7 +136,7 @@ def align(
             joint, _ = joint_of(read, progress=progress)
             bones, side, seed = joint.bones, joint.side, read.seed
         else:
-            bones = imaging.read_surfaces(surfaces, units=units, frame=frame)
+            bones = imaging.read_surfaces(surfaces, units=units, frame=frame).surfaces
         alignment = measure_alignment(bones, side, limit_deg=limit_deg, seed=seed or 0)
     return alignment_document(alignment), (alignment, bones)
 
@@ -174,7 +178,7 @@ def simulate_case_frame(
     case = reseeded(read_case(path), seed)
     timer = FrameTimer(repeats=30)
     try:
-        frame, _ = frame_of(case, progress=progress, timer=timer)
+        frame = frame_of(case, progress=progress, timer=timer)
     except RefusedError as error:
         return None, refused(error)
     document = frame_document(frame)

@@ -6,26 +6,30 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from injectplan import files, imaging
 from injectplan.alignment import Alignment, measure_alignment
-from injectplan.anatomy import build_joint, load_joint
+from injectplan.anatomy import Ellipse, build_joint, load_joint, structures_of
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.documents import provenance
 from injectplan.errors import RefusedError
+from injectplan.frames import Pose
 from injectplan.guidance import Preview, preview_guidance
+from injectplan.imaging import LabelMap, Surface
 from injectplan.injection import DoseEstimate, estimate_dose
+from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 from injectplan.phantoms import make_phantom
 from injectplan.planning import Plan, plan_injection
+from injectplan.structures import structure
 from injectplan.ultrasound import AcousticScene, Frame, NeedlePose, simulate_frame
 
 Progress = Callable[[str, float], None]
+KINDS = ("knee", "hip", "ankle")  # phantoms of these names are joints; the others are test bodies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -65,7 +69,7 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
     with clock("joint"):
         joint, hashes = joint_of(case, progress=clock.within)
     with clock("alignment"), _kept(refusals, "alignment"):
-        alignment = measure_alignment(joint.bones, joint.side, seed=case.seed)
+        alignment = measure_alignment(joint.bones, joint.side, joint=joint.kind, seed=case.seed)
     with clock("plan"), _kept(refusals, "plan"):
         plan = plan_injection(
             joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
@@ -75,7 +79,7 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
         with clock("dose"), _kept(refusals, "dose"):
             dose = estimate_dose(best, joint, case.injectate, case.needle, seed=case.seed)
         with clock("preview"), _kept(refusals, "preview"):
-            scene = AcousticScene.of(joint, case.probe)
+            scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
             preview = preview_guidance(
                 best,
                 scene,
@@ -100,21 +104,11 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
 
 def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointModel, dict[str, str]]:
     """Build, or load, the joint of a case; also the hashes of the files that it was read from."""
+    if case.anatomy.model is not None:
+        return load_joint(case.anatomy.model), {"model": files.sha256(case.anatomy.model)}
     source = case.anatomy
-    if source.model is not None:
-        return load_joint(source.model), {"model": files.sha256(source.model)}
-    hashes: dict[str, str] = {}
+    given, notices, hashes = anatomy_of(case)
     image = None
-    given: Any
-    if source.phantom is not None:
-        phantom = make_phantom(source.phantom, {**source.parameters, "side": case.side})
-        given = phantom.labelmap
-    elif source.labelmap is not None:
-        given = imaging.read_labelmap(source.labelmap, source.labels, case.side)
-        hashes["labelmap"] = files.sha256(source.labelmap)
-    else:
-        given = imaging.read_surfaces(source.surfaces, units=source.units, frame=source.frame)
-        hashes |= {f"surface {name}": files.sha256(path) for name, path in source.surfaces.items()}
     if source.image is not None:
         image = imaging.read_volume(source.image)
         hashes["image"] = files.sha256(source.image)
@@ -124,13 +118,32 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
         side=case.side,
         subject=case.subject,
         completion=source.completion,
-        parameters={k: v for k, v in source.parameters.items() if isinstance(v, int | float)},
-        defects=case.defects,
+        parameters={k: float(v) for k, v in source.parameters.items() if not isinstance(v, str)},
+        defects=[
+            Ellipse(structure=d.structure, center_mm=d.center_mm, radii_mm=d.radii_mm) for d in case.defects
+        ],
         image=image,
         seed=case.seed,
         progress=progress,
     )
-    return joint, hashes
+    return replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices)))), hashes
+
+
+def anatomy_of(
+    case: Case,
+) -> tuple[LabelMap | Mapping[str, Surface], tuple[Notice, ...], dict[str, str]]:
+    """Return what a case's anatomy is made from, warnings on the way, and the hashes of its files."""
+    source = case.anatomy
+    if source.phantom is not None:
+        wanted = {**source.parameters} | ({"side": case.side} if source.phantom in KINDS else {})
+        return make_phantom(source.phantom, wanted).labelmap, (), {}
+    if source.labelmap is not None:
+        labelmap = imaging.read_labelmap(source.labelmap, source.labels, case.side)
+        labelmap = replace(labelmap, additions={**labelmap.additions, **case.structures})
+        return labelmap, labelmap.notices, {"labelmap": files.sha256(source.labelmap)}
+    read = imaging.read_surfaces(source.surfaces, units=source.units, frame=source.frame)
+    hashes = {f"surface {name}": files.sha256(path) for name, path in source.surfaces.items()}
+    return read.surfaces, read.notices, hashes
 
 
 class FrameTimer:
@@ -150,20 +163,9 @@ class FrameTimer:
         self.median_p95_ms = (float(np.median(taken)), float(np.percentile(taken, 95)))
 
 
-def frame_of(
-    case: Case, *, progress: Progress | None = None, timer: FrameTimer | None = None
-) -> tuple[Frame, JointModel]:
+def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer | None = None) -> Frame:
     """Return the frame a case's `[view]` asks for; without one, trajectory 1 with its probe and needle."""
-    joint, _ = joint_of(case, progress=progress)
-    scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
-    if case.view is not None:
-        pose, axis = case.view.probe_to_patient, case.view.needle
-    else:
-        plan = plan_injection(
-            joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
-        )
-        best = plan.trajectories[0]
-        pose, axis = best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
+    scene, pose, axis = scene_of(case, progress=progress)
     needle = None
     if axis is not None:
         needle = NeedlePose(
@@ -179,7 +181,50 @@ def frame_of(
     frame = simulate()
     if timer is not None:
         timer.measure(simulate)
-    return frame, joint
+    return frame
+
+
+def scene_of(
+    case: Case, *, progress: Progress | None = None
+) -> tuple[AcousticScene, Pose, tuple[Floats, Floats] | None]:
+    """Return the acoustic scene of a case, where its probe stands, and the axis of its needle, if any.
+
+    With a fixed view and `completion = "none"` the case's own solids are the scene, joint or not; the smaller
+    of two that overlap holds.
+    """
+    bare = case.anatomy.completion == "none" or case.anatomy.phantom not in (None, *KINDS)
+    if case.view is not None and bare and case.anatomy.model is None:
+        scene = AcousticScene.from_solids(
+            bare_solids(case), case.probe, background="air", tissues=case.tissues
+        )
+        return scene, case.view.probe_to_patient, case.view.needle
+    joint, _ = joint_of(case, progress=progress)
+    scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
+    if case.view is not None:
+        return scene, case.view.probe_to_patient, case.view.needle
+    plan = plan_injection(joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress)
+    best = plan.trajectories[0]
+    return scene, best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
+
+
+def bare_solids(case: Case) -> dict[str, tuple[Surface, str, int]]:
+    """Return a case's solids as given: name → surface, tissue, priority (the smaller, the higher)."""
+    source = case.anatomy
+    given: LabelMap | Mapping[str, Surface]
+    if source.phantom is not None and source.phantom not in KINDS:
+        given = make_phantom(source.phantom, source.parameters).surfaces
+    else:
+        given, _, _ = anatomy_of(case)
+    surfaces = (
+        {name: s.surface for name, s in structures_of(given).items()}
+        if isinstance(given, LabelMap)
+        else given
+    )
+    by_size = sorted(surfaces, key=lambda name: (-abs(surfaces[name].volume_ml), name))
+    return {
+        name: (surfaces[name], structure(name, case.structures).tissue, 1 + rank)
+        for rank, name in enumerate(by_size)
+    }
 
 
 class _Clock:

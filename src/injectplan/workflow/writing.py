@@ -39,7 +39,7 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
 
 def write_t2(document: Document, volume: Volume, folder: Path) -> None:
     """Write the T2 map and its document."""
-    write_volume(volume, folder / "t2.nii.gz")
+    write_volume(folder / "t2.nii.gz", volume)
     _write_json(document, folder / "t2.json")
 
 
