@@ -129,14 +129,15 @@ def beside(path: Path, name: str) -> Path:
     return existing_file(data)
 
 
-def floats(path: Path, text: str, count: int, what: str) -> list[float]:
-    """Return `count` numbers of a header field, else raise FileError."""
+def floats(path: Path, text: str, count: int, what: str, *, gaps: bool = False) -> list[float]:
+    """Return `count` numbers of a header field, NaN among them only with `gaps`, else raise FileError."""
     try:
         values = [float(word) for word in text.replace(",", " ").split()]
     except ValueError:
         values = []
-    if len(values) != count:
-        raise FileError(f"{path}: {what} is '{text[:60]}', needs {count} numbers; export it again")
+    sound = all(abs(v) < 1e12 or (gaps and math.isnan(v)) for v in values)
+    if len(values) != count or not sound:
+        raise FileError(f"{path}: {what} is '{text[:60]}', needs {count} finite numbers; export it again")
     return values
 
 

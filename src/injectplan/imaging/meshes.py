@@ -275,7 +275,7 @@ def _read_obj(path: Path, data: bytes) -> Mesh:
             place = [p - 1 if p > 0 else len(vertices) + p for p in place]
             corners.extend((place[0], place[i], place[i + 1]) for i in range(1, len(place) - 1))
     points = np.array(vertices, dtype=np.float64).reshape(-1, 3)
-    return points, np.array(corners, dtype=np.int64).reshape(-1, 3)
+    return points, np.array(corners, dtype="i4").reshape(-1, 3)
 
 
 _GLTF_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -311,17 +311,16 @@ def _read_glb(path: Path, data: bytes) -> Mesh:
             if part.get("mode", 4) != 4:
                 continue
             where = _gltf_array(path, document, binary, part["attributes"]["POSITION"], 3).astype(np.float64)
-            faces = (
+            part_faces = (
                 _gltf_array(path, document, binary, part["indices"], 1).astype(np.int64).reshape(-1, 3)
                 if "indices" in part
                 else np.arange(len(where) // 3 * 3).reshape(-1, 3)
             )
-            corners.append(faces + sum(len(p) for p in points))
+            corners.append(part_faces + sum(len(p) for p in points))
             points.append(where @ pose[:3, :3].T + pose[:3, 3])
     if not points:
         raise FileError(f"{path}: holds no triangle mesh; export it again")
-    faces32: Ints = np.concatenate(corners).astype(np.int32)
-    return np.concatenate(points), faces32
+    return np.concatenate(points), np.concatenate(corners).astype("i4")
 
 
 def _gltf_pose(node: Mapping[str, Any]) -> Floats:

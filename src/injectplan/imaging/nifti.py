@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError, ImageDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -23,6 +25,7 @@ _UNREADABLE = (
     ImageFileError, HeaderDataError, ImageDataError, WrapStructError, OSError, EOFError, ValueError, KeyError,
     IndexError, TypeError, OverflowError, MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+logger.setLevel(logging.CRITICAL + 1)  # what it would print on stderr, our messages say
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 

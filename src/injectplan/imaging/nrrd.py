@@ -132,7 +132,9 @@ def _geometry(
     if "space directions" in fields:
         directions = _vectors(path, fields["space directions"], n)
     else:
-        spacings = floats(path, fields["spacings"], n, "spacings") if "spacings" in fields else [1.0] * n
+        spacings = (
+            floats(path, fields["spacings"], n, "spacings", gaps=True) if "spacings" in fields else [1.0] * n
+        )
         first = 1 if n == 4 else 0  # as other readers take it: four axes, the first of components
         directions = [None] * n
         for axis, place in zip(range(first, min(n, first + 3)), range(3), strict=False):
