@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 
 from injectplan.errors import UsageError
 from injectplan.imaging.values import Surface
+from injectplan.phantoms.analytic import NAMES, analytic_phantom, analytic_structures
 from injectplan.phantoms.export import export_phantom
 from injectplan.phantoms.knee import knee_phantom
 from injectplan.phantoms.values import Parameters, Phantom, Truth
@@ -14,6 +16,7 @@ from injectplan.phantoms.values import Parameters, Phantom, Truth
 __all__ = [
     "Phantom",
     "Truth",
+    "analytic_structures",
     "export_phantom",
     "knee_phantom",
     "make_phantom",
@@ -21,7 +24,10 @@ __all__ = [
     "phantom_surfaces",
 ]
 
-_BUILDERS: Mapping[str, Callable[[Parameters], Phantom]] = {"knee": knee_phantom}
+_BUILDERS: Mapping[str, Callable[[Parameters], Phantom]] = {
+    "knee": knee_phantom,
+    **{name: partial(analytic_phantom, name) for name in NAMES},
+}
 
 
 def phantom_names() -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +23,12 @@ from injectplan.phantoms.layers import (
     cartilage_points,
     clearance_to_cartilage,
     layer_statistics,
+    moved_surface,
     paint_bone,
     shell,
 )
 from injectplan.phantoms.values import (
+    JOINT_GRID,
     Choice,
     Parameters,
     Phantom,
@@ -35,7 +36,9 @@ from injectplan.phantoms.values import (
     Truth,
     Value,
     effective,
+    grid_of,
     number,
+    side_of,
     word,
 )
 
@@ -62,9 +65,9 @@ TABLE: dict[str, Range | Choice] = {
     "defect_ml_mm": Range(default=6.5, low=2.0, high=9.0),
     "defect_depth_mm": Range(default=4.0, low=0.0, high=10.0),
     "defect_cartilage_lost": Range(default=1.0, low=0.0, high=1.0),
+    **JOINT_GRID,
 }
 
-_OBLIQUE_DEG = 5.0  # the real scans are oblique; so is the default grid
 _CONTACT_MM = 0.35  # fluid film between touching cartilages (assumed), so that labels stay apart
 
 
@@ -236,14 +239,12 @@ def _field_of_view(shape: KneeShape) -> tuple[Floats, Floats]:
 def knee_phantom(
     parameters: Parameters | None = None,
     *,
-    spacing_mm: tuple[float, float, float] = (0.5, 0.5, 0.7),
-    oblique_deg: float = _OBLIQUE_DEG,
     progress: Callable[[str, float], None] | None = None,
 ) -> Phantom:
     """Build the parametric knee.
 
-    parameters : see `TABLE`; a mistake raises UsageError.  spacing_mm : of the grid along its i (posterior),
-    j (distal), k (lateral) axes.  oblique_deg : how far the grid is turned from the joint's axes.
+    parameters : see `TABLE`; a mistake raises UsageError.  The grid runs sagittally: spacing_mm within the
+    slices, slice_mm between them, turned by oblique_deg from the joint's axes.
     """
     p = effective("knee", TABLE, parameters)
     tell = progress or (lambda _label, _fraction: None)
@@ -251,8 +252,8 @@ def knee_phantom(
     shape = knee_shape(p)
     size = shape.size
     low, high = _field_of_view(shape)
-    scaled = tuple(s / size for s in spacing_mm)
-    to_joint, grid = grid_over(low, high, scaled, oblique_deg)  # type: ignore[arg-type]
+    (within, _, between), oblique_deg = grid_of(p)
+    to_joint, grid = grid_over(low, high, (within / size, within / size, between / size), oblique_deg)
     labels = np.zeros(grid, np.uint16)
     for i, bone in enumerate(shape.bones):
         tell(f"knee phantom: {bone.name}", 0.3 + 0.12 * i)
@@ -263,17 +264,10 @@ def knee_phantom(
     fluid_ml = _paint_effusion(labels, to_joint, shape, number(p, "effusion_ml"))
     to_patient = side_matrix(word(p, "side")) @ np.diag([size, size, size, 1.0])
     labelmap = LabelMap(affine=to_patient @ to_joint, labels=labels, names={v: n for n, v in VALUES.items()})
-    side: Literal["left", "right"] = "left" if word(p, "side") == "left" else "right"
     return Phantom(
-        name="knee", kind="knee", side=side, labelmap=labelmap, parameters=p,
+        name="knee", kind="knee", side=side_of(p), labelmap=labelmap, parameters=p,
         surfaces=_surfaces(shape, to_patient), truth=_truth(p, shape, to_patient, fluid_ml),
     )  # fmt: skip
-
-
-def moved_surface(surface: Surface, matrix: Floats) -> Surface:
-    """A surface under an affine map (4, 4); a mirror turns its triangles round."""
-    turned = surface.triangles[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else surface.triangles
-    return Surface(surface.vertices_mm @ matrix[:3, :3].T + matrix[:3, 3], turned)
 
 
 def _surfaces(shape: KneeShape, to_patient: Floats) -> dict[str, Surface]:

@@ -153,3 +153,9 @@ def cartilage_points(bone: Bone) -> Floats:
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         found.append(at + t[t > 0][:, None] * normals)
     return bone.to_joint.apply(np.vstack(found))
+
+
+def moved_surface(surface: Surface, matrix: Floats) -> Surface:
+    """A surface under an affine map (4, 4); a mirror turns its triangles round."""
+    turned = surface.triangles[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else surface.triangles
+    return Surface(surface.vertices_mm @ matrix[:3, :3].T + matrix[:3, 3], turned)

@@ -94,3 +94,29 @@ def number(parameters: Parameters, name: str) -> float:
 def word(parameters: Parameters, name: str) -> str:
     """Return a word parameter."""
     return str(parameters[name])
+
+
+GRID: Mapping[str, Range | Choice] = {
+    "spacing_mm": Range(default=0.5, low=0.1, high=4.0),
+    "slice_mm": Range(default=0.5, low=0.1, high=6.0),
+    "oblique_deg": Range(default=0.0, low=-180.0, high=180.0),
+}
+
+
+# The joints' grid is oblique, as real scans are, with the slices of a knee's DESS series.
+JOINT_GRID: Mapping[str, Range | Choice] = {
+    "spacing_mm": Range(default=0.5, low=0.2, high=4.0),
+    "slice_mm": Range(default=0.7, low=0.2, high=6.0),
+    "oblique_deg": Range(default=5.0, low=-180.0, high=180.0),
+}
+
+
+def grid_of(parameters: Parameters) -> tuple[tuple[float, float, float], float]:
+    """Spacing along the grid's axes and the grid's turn in degrees, as the parameters say."""
+    within, between = number(parameters, "spacing_mm"), number(parameters, "slice_mm")
+    return (within, within, between), number(parameters, "oblique_deg")
+
+
+def side_of(parameters: Parameters) -> Side:
+    """The side as the model's values name it."""
+    return "left" if word(parameters, "side") == "left" else "right"
