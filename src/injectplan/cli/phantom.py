@@ -21,11 +21,12 @@ def list_(*, common: Common = DEFAULT) -> None:
     from injectplan.phantoms import phantom_names
 
     common.begin()
-    document = {"schema": 1, "phantoms": list(phantom_names())}
+    names = list(phantom_names())
+    document = {"schema": 1, "phantoms": names}
 
     def table(shown: Console) -> None:
         rows = Table("phantom")
-        for name in document["phantoms"]:
+        for name in names:
             rows.add_row(name)
         shown.print(rows)
 

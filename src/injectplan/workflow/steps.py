@@ -18,8 +18,9 @@ from injectplan.alignment import (
     measure_alignment_of_landmarks,
     read_landmarks,
 )
-from injectplan.anatomy import build_joint, fit_t2, model_document
+from injectplan.anatomy import build_joint, model_document
 from injectplan.anatomy.model import JointModel, Kind, Side
+from injectplan.anatomy.t2 import fit_t2
 from injectplan.casefile import Case, read_case
 from injectplan.documents import SCHEMA
 from injectplan.errors import RefusedError, UsageError

@@ -215,11 +215,9 @@ def bare_solids(case: Case) -> dict[str, tuple[Surface, str, int]]:
         given = make_phantom(source.phantom, source.parameters).surfaces
     else:
         given, _, _ = anatomy_of(case)
-    surfaces = (
-        {name: s.surface for name, s in structures_of(given).items()}
-        if isinstance(given, LabelMap)
-        else given
-    )
+    if isinstance(given, LabelMap):
+        given = {name: s.surface for name, s in structures_of(given).items()}
+    surfaces = given
     by_size = sorted(surfaces, key=lambda name: (-abs(surfaces[name].volume_ml), name))
     return {
         name: (surfaces[name], structure(name, case.structures).tissue, 1 + rank)

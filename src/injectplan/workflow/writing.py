@@ -81,7 +81,7 @@ def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | 
                 **arrays,
                 sample_mm=np.float64(frame.sample_mm),
                 frame_ms=np.array(document["frame_ms"]),
-                label_names=np.array(to_json(dict(frame.label_names))),
+                label_names=np.array(to_json({str(k): v for k, v in frame.label_names.items()})),
             )
     if png is not None:
         with atomic_file(png) as path:
