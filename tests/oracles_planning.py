@@ -80,7 +80,7 @@ def joint_of(structures, cavity, kind="knee", side="right", mirror=False) -> Joi
 
 
 def toy_knee(*, size=1.0, mirror=False, move=None, artery=True, extra=()) -> JointModel:
-    """A knee-like limb: ellipsoid skin, capsule femur, patella, tendon, artery, a thin recess before the femur."""
+    """A knee-like limb: ellipsoid skin, capsule femur, patella, tendon, artery, a thin recess."""
     flip = -1.0 if mirror else 1.0
 
     def place(surface: Surface) -> Surface:
@@ -142,7 +142,7 @@ def segment_mesh_distance(start, end, surface: Surface, steps=2001) -> float:
     """Distance of a segment to a mesh by dense sampling of both: an upper bound, near the truth."""
     t = np.linspace(0, 1, steps)[:, None]
     line = start + t * (end - start)
-    closest, distance, _ = trimesh.proximity.closest_point_naive(
+    _, distance, _ = trimesh.proximity.closest_point_naive(
         trimesh.Trimesh(surface.vertices_mm, surface.triangles, process=False), line
     )
     return float(distance.min())

@@ -153,8 +153,8 @@ def _tgc(db_per_cm: float, depth_mm: float, flat_after_mm: float) -> tuple[float
 
 _PRESET: dict[str, Any] = {"raw": False, "bandwidth": 0.3, "f_number": 3.0, "transmit_f_number": 6.0,
                            "smoothing_mm": 0.06, "elevation_planes": 5}  # fmt: skip
-_PRESET_ASSUMED = ("bandwidth", "f_number", "transmit_f_number", "elevation_aperture_mm", "tgc_db", "noise_db",
-                   "smoothing_mm", "compounding_deg")  # fmt: skip
+_PRESET_ASSUMED = ("bandwidth", "f_number", "transmit_f_number", "elevation_aperture_mm", "tgc_db",
+                   "noise_db", "smoothing_mm", "compounding_deg")  # fmt: skip
 _SCHOLTEN = "slice thickness ranges: Scholten, WFUMB Ultrasound Open"
 _LOOKS = (-8.0, 0.0, 8.0)
 
@@ -289,7 +289,7 @@ INJECTATES: Mapping[str, Injectate] = MappingProxyType({
             kind="contrast", viscosity_mpa_s=5.0, density_kg_m3=1300.0, source="iodinated, about 300 mg/mL",
             assumed=("viscosity_mpa_s", "density_kg_m3"),
         ),
-        Injectate(kind="custom", source="given"),
+        Injectate(kind="custom", density_kg_m3=1000.0, source="given", assumed=("density_kg_m3",)),
     )
 })  # fmt: skip
 
@@ -315,6 +315,7 @@ def injectate_of(kind: str = "saline", **changes: Any) -> Injectate:
         )
     if changed.k_pa_s_n is not None and not (changed.k_pa_s_n > 0 and 0.05 <= changed.n <= 2.0):
         raise BadInputError(
-            f"injectate {kind}: power law k={changed.k_pa_s_n}, n={changed.n}: k must be positive and n in 0.05 to 2"
+            f"injectate {kind}: power law k={changed.k_pa_s_n}, n={changed.n}: "
+            "k must be positive and n in 0.05 to 2"
         )
     return changed

@@ -14,7 +14,8 @@ from injectplan.planning.values import Plan
 
 _COLUMNS = (
     "rank", "approach", "technique", "recess", "entry_r_mm", "entry_a_mm", "entry_s_mm", "tip_r_mm",
-    "tip_a_mm", "tip_s_mm", "length_mm", "skin_angle_deg", "nearest_structure", "nearest_clearance_mm", "hit_probability",
+    "tip_a_mm", "tip_s_mm", "length_mm", "skin_angle_deg", "nearest_structure",
+    "nearest_clearance_mm", "hit_probability",
     "hit_probability_with_feedback", "margin_to_failure_mm", "beam_needle_angle_deg", "window_fraction",
     "depth_mm", "visibility",
 )  # fmt: skip
@@ -33,7 +34,8 @@ def write_plan_csv(plan: Plan, path: str | Path) -> None:
         for t in trajectories:
             nearest = min(t.clearance_mm, key=lambda name: t.clearance_mm[name], default="")
             numbers = [
-                *t.entry_mm, *t.tip_mm, t.length_mm, t.skin_angle_deg, nearest, t.clearance_mm.get(nearest, ""),
+                *t.entry_mm, *t.tip_mm, t.length_mm, t.skin_angle_deg, nearest,
+                t.clearance_mm.get(nearest, ""),
                 t.hit_probability.value, t.hit_probability.with_feedback, t.margin_to_failure_mm,
                 t.ultrasound.beam_needle_angle_deg, t.ultrasound.window_fraction, t.ultrasound.depth_mm,
                 t.ultrasound.visibility, *(t.clearance_mm.get(name, "") for name in structures),
