@@ -1,0 +1,219 @@
+"""Bad input on every command: one clear line, exit 2, no file left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from command_line import Command, Done
+
+HEAD = 'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\n'
+
+
+def check(done: Done, folder: Path, before: set[Path], *words: str) -> None:
+    """One line on stderr, exit 2, nothing on stdout, no new file."""
+    assert done.code == 2, (done.code, done.out[-500:], done.err[-500:])
+    lines = [line for line in done.err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    for word in words:
+        assert word in lines[0], lines[0]
+    assert set(folder.rglob("*")) == before
+
+
+@pytest.fixture
+def label_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small label map that says it is a knee: two boxes, femur above tibia."""
+
+    def write(name: str = "seg.nrrd", *, dtype: type = np.uint8, empty: bool = False) -> Path:
+        labels = np.zeros((24, 24, 48), dtype)
+        if not empty:
+            labels[6:18, 6:18, 26:44] = 5
+            labels[6:18, 6:18, 4:22] = 6
+        if dtype is np.float32:
+            labels = labels + 0.25
+        image = sitk.GetImageFromArray(np.transpose(labels))
+        image.SetSpacing((3.0, 3.0, 3.0))
+        path = tmp_path / name
+        sitk.WriteImage(image, str(path))
+        return path
+
+    return write
+
+
+CASE_COMMANDS = ("run", "check", "plan", "frame", "dose")
+
+
+@pytest.mark.parametrize("name", [*CASE_COMMANDS, "alignment"])
+def test_a_missing_case(command: Command, tmp_path: Path, name: str) -> None:
+    check(command(name, tmp_path / "none.toml", "--out", tmp_path / "out"), tmp_path, set(), "none.toml")
+
+
+@pytest.mark.parametrize("name", CASE_COMMANDS)
+def test_a_typo_in_a_key(command: Command, case_file: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    case = case_file("[needle]\ngague = 22")
+    done = command(name, case, "--out", tmp_path / "out", "--quiet")
+    check(done, tmp_path, {case}, "needle.gague", "needle.gauge")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo",), ("run", "x.toml"), ("check", "x.toml"), ("plan", "x.toml"), ("frame", "x.toml"),
+        ("dose", "x.toml"), ("doctor",), ("schema", "plan"), ("phantom", "list"),
+        ("model", "x.nrrd", "--joint", "knee", "--side", "left"),
+        ("alignment", "--surfaces", "femur=f.ply", "--side", "left"),
+        ("t2", "x.nrrd", "--echo-times-ms", "10", "20"),
+        ("flow", "--gauge", "22", "--length-mm", "38", "--volume-ml", "2", "--time-s", "10"),
+    ],
+    ids=lambda a: a[0],
+)  # fmt: skip
+def test_a_misspelt_option(command: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    check(command(*arguments, "--thread", "2", "--jsn"), tmp_path, set())
+
+
+def test_an_unknown_command(command: Command, tmp_path: Path) -> None:
+    check(command("plna"), tmp_path, set(), "plan")
+
+
+@pytest.mark.parametrize("joint", ["elbow", ""])
+def test_an_unknown_joint(command: Command, tmp_path: Path, joint: str) -> None:
+    check(command("model", "x.nrrd", "--joint", joint, "--side", "left"), tmp_path, set())
+
+
+def test_a_missing_label_map(command: Command, tmp_path: Path) -> None:
+    arguments = ("--labels", "pymskt", "--joint", "knee", "--side", "right", "--out", tmp_path / "out")
+    done = command("model", tmp_path / "none.nrrd", *arguments, "--quiet")
+    check(done, tmp_path, set(), "none.nrrd")
+
+
+def test_a_truncated_label_map(command: Command, label_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = label_file()
+    path.write_bytes(path.read_bytes()[:-40])
+    done = command(
+        "model", path, "--labels", "pymskt", "--joint", "knee", "--side", "right", "--quiet", "--out",
+        tmp_path / "out",
+    )  # fmt: skip
+    check(done, tmp_path, {path}, path.name)
+
+
+@pytest.mark.parametrize("spoilt", ["nan", "zero", "huge"])
+def test_a_header_that_lies(
+    command: Command, label_file: Callable[..., Path], tmp_path: Path, spoilt: str
+) -> None:
+    path = label_file()
+    head, data = path.read_bytes().split(b"\n\n", 1)
+    if spoilt == "nan":
+        head = head.replace(b"(3,0,0)", b"(nan,0,0)")
+    else:
+        sizes = b"0 0 0" if spoilt == "zero" else b"100000 100000 100000"
+        head = head.replace(b"sizes: 24 24 48", b"sizes: " + sizes)
+    path.write_bytes(head + b"\n\n" + data)
+    done = command("model", path, "--labels", "pymskt", "--joint", "knee", "--side", "right", "--quiet")
+    check(done, tmp_path, {path}, path.name)
+
+
+def test_labels_that_are_not_whole(command: Command, label_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = label_file(dtype=np.float32)
+    done = command("model", path, "--labels", "pymskt", "--joint", "knee", "--side", "right", "--quiet")
+    check(done, tmp_path, {path}, "whole")
+
+
+def test_an_empty_label_map(command: Command, label_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = label_file(empty=True)
+    done = command("model", path, "--labels", "pymskt", "--joint", "knee", "--side", "right", "--quiet")
+    check(done, tmp_path, {path})
+
+
+def test_an_unknown_label_table(command: Command, label_file: Callable[..., Path], tmp_path: Path) -> None:
+    path = label_file()
+    done = command("model", path, "--labels", "pymsk", "--joint", "knee", "--side", "right", "--quiet")
+    check(done, tmp_path, {path}, "pymsk")
+
+
+def test_a_contradicted_side(command: Command, case_file: Callable[..., Path], tmp_path: Path) -> None:
+    exported = tmp_path / "phantom"
+    assert command("phantom", "export", "knee", "--out", exported, "--quiet").code == 0
+    case = case_file(anatomy='labelmap = "phantom/labels.nrrd"\nlabels = "phantom/labels.toml"', side="left")
+    before = set(tmp_path.rglob("*"))
+    for name in ("run", "plan", "dose"):
+        check(command(name, case, "--out", tmp_path / "out", "--quiet"), tmp_path, before, "left")
+
+
+@pytest.mark.parametrize("units", ["m", "1000"])
+def test_units_wrong_by_a_thousand(command: Command, tmp_path: Path, units: str) -> None:
+    exported = tmp_path / "phantom"
+    assert command("phantom", "export", "knee", "--out", exported, "--quiet").code == 0
+    before = set(tmp_path.rglob("*"))
+    femur, tibia = exported / "surfaces" / "femur.ply", exported / "surfaces" / "tibia.ply"
+    options = ("--side", "right", "--units", units, "--quiet", "--out", tmp_path / "out")
+    done = command("alignment", "--surfaces", f"femur={femur}", f"tibia={tibia}", *options)
+    check(done, tmp_path, before)
+    done = command("model", "--joint", "knee", "--surfaces", f"femur={femur}", f"tibia={tibia}", *options)
+    check(done, tmp_path, before)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("--surfaces", "femur"), ("--surfaces", "femur=a.ply", "femur=b.ply"),
+        ("--landmarks", "none.json"),
+        ("--surfaces", "femur=none.ply", "--limit-deg", "-3"),
+    ],
+)  # fmt: skip
+def test_bad_words_for_alignment(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    check(command("alignment", *words, "--side", "right", "--quiet"), tmp_path, set())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (), ("--gauge", "22", "--viscosity-mpa-s", "1", "--k-pa-s-n", "5", "--n", "0.4"),
+        ("--gauge", "99", "--viscosity-mpa-s", "1"), ("--id-mm", "-1", "--viscosity-mpa-s", "1"),
+        ("--gauge", "22", "--k-pa-s-n", "5"),
+        ("--gauge", "22", "--viscosity-mpa-s", "nan"), ("--gauge", "22", "--viscosity-mpa-s", "0"),
+    ],
+)  # fmt: skip
+def test_bad_words_for_flow(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = command("flow", "--length-mm", "38", "--volume-ml", "2", "--time-s", "10", *words)
+    check(done, tmp_path, set())
+
+
+@pytest.mark.parametrize("name", ["spher", "../knee", ""])
+def test_an_unknown_phantom(command: Command, tmp_path: Path, name: str) -> None:
+    check(command("phantom", "export", name, "--out", tmp_path / "out"), tmp_path, set())
+
+
+def test_a_phantom_parameter_out_of_range(
+    command: Command, case_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    case = case_file(anatomy='phantom = "knee"\nparameters = { effusion_ml = 1e6 }')
+    check(command("plan", case, "--quiet", "--out", tmp_path / "out"), tmp_path, {case}, "effusion_ml")
+
+
+def test_an_out_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:
+    place = tmp_path / "taken"
+    place.write_text("mine")
+    done = command("phantom", "export", "sphere", "--out", place)
+    check(done, tmp_path, {place})
+    assert place.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "options", [("--threads", "0"), ("--threads", "two"), ("--seed", "-1"), ("--seed", "x")]
+)
+def test_bad_common_options(command: Command, tmp_path: Path, options: tuple[str, ...]) -> None:
+    check(command("doctor", *options), tmp_path, set())
+
+
+@pytest.mark.parametrize("times", [("10",), ("10", "10"), ("-1", "20"), ("nan", "20"), ("10", "20", "30")])
+def test_echo_times_that_do_not_fit(
+    command: Command, label_file: Callable[..., Path], tmp_path: Path, times: tuple[str, ...]
+) -> None:
+    path = label_file()
+    check(command("t2", path, "--echo-times-ms", *times), tmp_path, {path})
