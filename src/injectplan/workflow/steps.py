@@ -274,6 +274,8 @@ def _preview_document(result: CaseResult) -> Document:
         return {"frames": 0}
     return {
         "frames": len(result.preview.frames),
-        "visibility": [f.visibility for f in result.preview.frames],
+        "inserted_mm": list(result.preview.inserted_mm),
+        "injected_ml": list(result.preview.injected_ml),
+        "visibility": [contrast.score for contrast in result.preview.contrasts],
         "probe": result.case.probe.name,
     }

@@ -83,8 +83,8 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
             preview = preview_guidance(
                 best,
                 scene,
-                case.needle,
-                fills=dose.fill_states if dose else (),
+                needle=case.needle,
+                fill_states=dose.fill_states if dose is not None else (),
                 display=case.display,
                 seed=case.seed,
                 progress=clock.within,

@@ -13,6 +13,7 @@ from injectplan.anatomy import save_joint
 from injectplan.anatomy.model import JointModel
 from injectplan.documents import to_json
 from injectplan.files import atomic_file
+from injectplan.guidance import Preview
 from injectplan.imaging import write_volume
 from injectplan.imaging.values import Surface, Volume
 from injectplan.interop import write_axes, write_markups, write_plan_csv, write_skin_map
@@ -112,7 +113,7 @@ def write_case_result(
 
 def _report_parts(result: CaseResult) -> ReportParts:
     preview = result.preview
-    chosen = preview.highlights if preview is not None else ()
+    chosen = _highlights(preview) if preview is not None else []
     return ReportParts(
         joint=result.joint,
         plan=result.plan,
@@ -122,6 +123,19 @@ def _report_parts(result: CaseResult) -> ReportParts:
         drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else {},
         probe_width_mm=result.case.probe.width_mm,
     )
+
+
+def _highlights(preview: Preview) -> list[tuple[int, str]]:
+    """Choose the frames that the report shows: the needle at its target, and the end of the injection."""
+    dry = [i for i, ml in enumerate(preview.injected_ml) if not ml > 0]
+    wet = [i for i, ml in enumerate(preview.injected_ml) if ml > 0]
+    chosen = []
+    if dry:
+        contrast = preview.contrasts[dry[-1]].score
+        chosen.append((dry[-1], f"The tip at its target; visibility of the needle {contrast:.2f} of 1."))
+    if wet:
+        chosen.append((wet[-1], f"After {preview.injected_ml[wet[-1]]:.1f} mL: fluid opens the recess."))
+    return chosen
 
 
 def _write_preview(result: CaseResult, folder: Path) -> None:
