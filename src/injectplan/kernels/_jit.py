@@ -81,6 +81,8 @@ def parallel_kernel(function: _F) -> _F:
     @functools.wraps(function)
     def locked(*arguments: Any) -> Any:
         with PARALLEL_LOCK:
+            # numba keeps the number per Python thread; here it is one for the process
+            numba.set_num_threads(_threads)
             return compiled(*arguments)
 
     locked.compiled = compiled  # type: ignore[attr-defined]
@@ -138,8 +140,14 @@ else:
 
 
 def set_threads(count: int | None) -> int:
-    """Set how many threads parallel kernels use, at most what the machine has; return the number set."""
+    """Set how many threads parallel kernels use, at most what the machine has; return the number set.
+
+    It holds for kernels called from any Python thread. None stands for all the machine has.
+    """
+    global _threads
     most = int(numba.config.NUMBA_NUM_THREADS)
-    chosen = most if count is None else max(1, min(int(count), most))
-    numba.set_num_threads(chosen)
-    return chosen
+    _threads = most if count is None else max(1, min(int(count), most))
+    return _threads
+
+
+_threads = int(numba.config.NUMBA_NUM_THREADS)

@@ -203,22 +203,38 @@ def sphere_trace(field, ox, oy, oz, dx, dy, dz, far, level):
 
 @kernel
 def segment_minimum(field, ax, ay, az, bx, by, bz):
-    """Return (smallest value, its fraction 0–1) along the segment a → b, sampled at half spacing or closer.
+    """Return (smallest value, its fraction 0–1) along the segment a → b.
 
-    Where the value exceeds the smallest so far by more, the step grows by that much: a distance cannot fall
-    faster than it is walked.
+    Sampled at half spacing or closer, then narrowed round the least sample by golden sections. Where the
+    value exceeds the smallest so far by more, the step grows by that much: a distance cannot fall faster than
+    it is walked.
     """
-    length = math.sqrt((bx - ax) ** 2 + (by - ay) ** 2 + (bz - az) ** 2)
+    ux, uy, uz = bx - ax, by - ay, bz - az
+    length = math.sqrt(ux * ux + uy * uy + uz * uz)
+    if length == 0.0:
+        return sample(field, ax, ay, az), 0.0
+    ux, uy, uz = ux / length, uy / length, uz / length
     best, where, t = np.inf, 0.0, 0.0
     step = 0.5 * field.spacing_mm
     while True:
-        f = t / length if length > 0.0 else 0.0
-        value = sample(field, ax + f * (bx - ax), ay + f * (by - ay), az + f * (bz - az))
+        value = sample(field, ax + t * ux, ay + t * uy, az + t * uz)
         if value < best:
-            best, where = value, f
+            best, where = value, t
         if t >= length:
-            return best, where
+            break
         t = min(length, t + max(step, 0.9 * (value - best)))
+    low, high = max(0.0, where - step), min(length, where + step)
+    for _ in range(10):
+        p, q = high - 0.618034 * (high - low), low + 0.618034 * (high - low)
+        at_p = sample(field, ax + p * ux, ay + p * uy, az + p * uz)
+        at_q = sample(field, ax + q * ux, ay + q * uy, az + q * uz)
+        if at_p < at_q:
+            high, value, t = q, at_p, p
+        else:
+            low, value, t = p, at_q, q
+        if value < best:
+            best, where = value, t
+    return best, where / length
 
 
 @parallel_kernel
