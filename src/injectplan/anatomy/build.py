@@ -11,11 +11,12 @@ import numpy as np
 
 from injectplan.anatomy.axes import NEEDED, joint_axes
 from injectplan.anatomy.cartilage import CARRIERS, map_cartilage
-from injectplan.anatomy.completion import complete_joint
+from injectplan.anatomy.completion import Completed, complete_joint
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.model import (
     PRIORITY,
     CartilageMap,
+    Cavity,
     JointAxes,
     JointModel,
     Kind,
@@ -25,9 +26,10 @@ from injectplan.anatomy.model import (
 )
 from injectplan.anatomy.plausibility import check_labels
 from injectplan.anatomy.repair import repair_surface
-from injectplan.anatomy.surfaces import solids_of_masks
+from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
 from injectplan.errors import ContradictionError, EmptyStructureError
 from injectplan.imaging.values import LabelMap, Surface, Volume
+from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo, structure
 
@@ -171,17 +173,20 @@ def build_joint(
 ) -> JointModel:
     """Build a joint: surfaces, directions, cartilage maps, completed tissues, cavity, defects.
 
-    source : a label map, or surfaces by structure name.  completion "none" builds only what is needed of
-    cavity and body.  parameters : overrides of completion's defaults.  defects : ellipses drawn on cartilage.
-    image : an MR image of the same frame; at present its presence changes nothing but a notice.
+    source : a label map, or surfaces by structure name. Without the joint's two bones only what is given is
+        measured, with a warning: nothing completed, no cavity, axes as in a patient lying on the back.
+    completion : "none" builds the cavity alone.  parameters : overrides of completion's defaults.
+    defects : ellipses drawn on cartilage.
+    image : an MR image of the same frame; at present it only raises a notice that it is not used.
 
-    Raises EmptyStructureError for a missing bone, ContradictionError when the anatomy contradicts the stated
+    Raises EmptyStructureError for an empty structure, ContradictionError when the anatomy contradicts the stated
     side or the medial and lateral labels.
     """
     clock = _Clock(progress)
     clock.say("surfaces", 0.0)
     given, notices, spacing = _given(source, kind, side)
-    axes = joint_axes(kind, side, {n: s.surface for n, s in given.items() if s.risk == "bone"})
+    bare = not all(name in given for name in NEEDED[kind])
+    axes = _assumed_axes(kind, side, given) if bare else _axes(kind, side, given)
     check_medial_lateral(given, axes)
     clock.done("surfaces")
     clock.say("cartilage thickness", 0.25)
@@ -190,7 +195,7 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
-    completed = complete_joint(
+    completed = _bare(source, given) if bare else complete_joint(
         kind, side, axes, given, who, mode=completion, parameters=values, seed=seed,
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip
@@ -214,13 +219,65 @@ def build_joint(
     )  # fmt: skip
 
 
+def _axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> JointAxes:
+    return joint_axes(kind, side, {n: s.surface for n, s in given.items() if s.risk == "bone"})
+
+
+def _assumed_axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> JointAxes:
+    """The axes of a patient lying on the back, centred on what is given; for parts of a joint."""
+    bounds = np.array([s.surface.bounds_mm for s in given.values()])
+    missing = " and ".join(name for name in NEEDED[kind] if name not in given)
+    return JointAxes(
+        side=side,
+        origin_mm=0.5 * (bounds[:, 0].min(axis=0) + bounds[:, 1].max(axis=0)),
+        lateral=np.array([1.0 if side == "right" else -1.0, 0.0, 0.0]),
+        anterior=np.array([0.0, 1.0, 0.0]),
+        proximal=np.array([0.0, 0.0, 1.0]),
+        notices=(
+            Notice(
+                "joint-incomplete",
+                f"{missing} not given: only what is given is measured, in the directions of a patient lying "
+                "on the back; no cavity, nothing completed",
+            ),
+        ),
+    )
+
+
+def _bare(source: LabelMap | Mapping[str, Surface], given: Mapping[str, Structure]) -> Completed:
+    """What stands when nothing can be completed: the given structures and an empty cavity."""
+    far = Field(np.zeros(3), 1.0, np.full((2, 2, 2), 1e3, np.float32))
+    empty = Cavity(
+        surface=Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32)), field=far, distension=far,
+        recess_index=np.zeros((2, 2, 2), np.uint8), recesses=(), resting_volume_ml=0.0, source="segmented",
+    )  # fmt: skip
+    labels = source if isinstance(source, LabelMap) else _voxelised(given)
+    return Completed(structures=dict(given), cavity=empty, labels=labels)
+
+
+def _voxelised(given: Mapping[str, Structure], spacing_mm: float = 1.0) -> LabelMap:
+    """A label map of solids by priority."""
+    bounds = np.array([s.surface.bounds_mm for s in given.values()])
+    low, high = bounds[:, 0].min(axis=0) - 2.0, bounds[:, 1].max(axis=0) + 2.0
+    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    affine[:3, 3] = low
+    labels = np.zeros(np.ceil((high - low) / spacing_mm).astype(int) + 1, np.uint16)
+    order = sorted(given, key=lambda name: given[name].priority)
+    for value, name in enumerate(order, start=1):
+        labels[mask_of_surface(given[name].surface, affine, labels.shape)] = value
+    return LabelMap(affine=affine, labels=labels, names=dict(enumerate(order, start=1)))
+
+
 def _given(
     source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
 ) -> tuple[dict[str, Structure], list[Notice], float]:
     """Solids, warnings and the coarsest voxel edge of what was given."""
     if isinstance(source, LabelMap):
-        notices = check_labels(source, kind, side, NEEDED[kind])
-        return structures_of(source), list(notices), float(source.spacing_mm.max())
+        named = [name for name in NEEDED[kind] if name in source.structures]
+        notices = check_labels(source, kind, side, named)
+        given = structures_of(source)
+        if not given:
+            raise EmptyStructureError("the label map holds no named structure: check its label table")
+        return given, list(notices), float(source.spacing_mm.max())
     if not source:
         raise EmptyStructureError("no surface is given")
     return structures_of_surfaces(source), [], 0.0

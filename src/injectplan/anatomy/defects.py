@@ -144,8 +144,8 @@ def expected_thickness(measured: CartilageMap, bone: Surface) -> Floats:
     wanted = np.flatnonzero(measured.state != OUTSIDE)
     if not len(covered):
         return result
-    thin = covered[:: max(1, len(covered) // 4000)]
-    spots = wanted[:: max(1, len(wanted) // 4000)]
+    thin = covered[:: max(1, len(covered) // 3000)]
+    spots = wanted[:: max(1, len(wanted) // 1200)]
     near = cKDTree(bone.vertices_mm[thin]).query_ball_point(bone.vertices_mm[spots], NEIGHBOURHOOD_MM)
     medians = np.array([np.median(measured.thickness_mm[thin[i]]) if i else np.nan for i in near])
     _, nearest = cKDTree(bone.vertices_mm[spots]).query(bone.vertices_mm[wanted])
@@ -172,8 +172,6 @@ def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
     result = []
     for where in _patches(bone, lost):
         area = float(areas[where].sum())
-        if area < SMALLEST_MM2:
-            continue
         left = np.nan_to_num(measured.thickness_mm[where], nan=0.0)
         depth = np.maximum(expected[where] - left, 0.0)
         center = np.average(bone.vertices_mm[where], axis=0, weights=areas[where])
@@ -188,13 +186,14 @@ def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
 
 
 def _patches(bone: Surface, where: Bools) -> Iterable[Bools]:
-    """Connected patches of vertices, as masks."""
+    """Connected patches of vertices of 20 mm² or more, as masks."""
     edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[where[edges].all(axis=1)]
     n = len(where)
     graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
     _, patch = connected_components(graph, directed=False)
-    for number in np.unique(patch[where]):
+    area = np.bincount(patch[where], weights=bone.vertex_areas_mm2[where])
+    for number in np.flatnonzero(area >= SMALLEST_MM2):
         yield where & (patch == number)
 
 

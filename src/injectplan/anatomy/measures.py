@@ -96,8 +96,10 @@ def _part(measured: CartilageMap, areas: Floats, where: np.ndarray) -> dict[str,
     return document
 
 
-def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any]:
-    """The cavity: its volume three ways, and its recesses."""
+def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
+    """The cavity: its volume three ways, and its recesses; None where there is none."""
+    if not len(cavity.surface.triangles):
+        return None
     mesh = cavity.surface.volume_ml
     grid = cavity.field
     fine = _field_volume_ml(np.asarray(grid.values, dtype=np.float64), float(grid.spacing_mm))
