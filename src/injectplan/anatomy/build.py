@@ -179,8 +179,8 @@ def build_joint(
     defects : ellipses drawn on cartilage.
     image : an MR image of the same frame; at present it only raises a notice that it is not used.
 
-    Raises EmptyStructureError for an empty structure, ContradictionError when the anatomy contradicts the stated
-    side or the medial and lateral labels.
+    Raises EmptyStructureError for an empty structure, ContradictionError when the anatomy contradicts the
+    stated side or the medial and lateral labels.
     """
     clock = _Clock(progress)
     clock.say("surfaces", 0.0)

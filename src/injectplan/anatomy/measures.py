@@ -145,7 +145,7 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
     seconds : timings to print; None takes those of the joint's own building (none for a loaded joint).
     """
     times = dict(joint.seconds if seconds is None else seconds)
-    for step in ("read", "surfaces", "thickness", "completion", "total"):
+    for step in ("surfaces", "thickness", "completion", "total"):
         times.setdefault(step, 0.0)
     document = {
         "schema": SCHEMA,

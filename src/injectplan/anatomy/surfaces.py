@@ -3,7 +3,8 @@
 Each mask is smoothed by a Gaussian of half a millimetre and cut by flying edges at the level that gives the
 mask's own volume: an iso-surface at one half alone would shrink a ball of radius R by σ²/R. A thin sheet
 smoothed alone would fade (a slab thinner than 1.35 σ vanishes at one half), so cartilage is cut from the
-solid of bone and cartilage together: outside it ends where the smoothed union does, inside exactly on the bone's surface.
+solid of bone and cartilage together: outside it ends where the smoothed union does, inside exactly on the
+bone's surface.
 """
 
 from __future__ import annotations

@@ -186,8 +186,9 @@ class Surface:
 
     @cached_property
     def _edge_counts(self) -> npt.NDArray[np.int64]:
-        edges = np.sort(self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-        return np.unique(edges, axis=0, return_counts=True)[1]
+        one, other = self.triangles[:, [0, 1, 2]].astype(np.int64), self.triangles[:, [1, 2, 0]]
+        keys = np.minimum(one, other) * len(self.vertices_mm) + np.maximum(one, other)
+        return np.unique(keys, return_counts=True)[1]
 
     @cached_property
     def closed(self) -> bool:
