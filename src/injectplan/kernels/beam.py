@@ -1,4 +1,4 @@
-"""From the lines' complex signal to the picture: lateral focus, needle and points, detection, log, scan conversion."""
+"""From the lines' complex signal to the picture: focus, needle, detection, log, scan conversion."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Steel(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """Scan conversion, (h, w): index of the cell's first corner in (lines, samples), -1 outside; fractions."""
+    """Scan conversion, (h, w): the cell's first corner in (lines, samples), -1 outside; fractions."""
 
-    index: Ints
+    cell: Ints
     along: Floats32  # towards the next line
     deep: Floats32  # towards the next sample
 
@@ -78,7 +78,7 @@ def _sample_of(reach, path, step):
 
 @kernel
 def _pulse(re, im, depth, step, sigma, real, imag):
-    first = max(0, int(math.ceil((depth - 4.0 * sigma) / step)))
+    first = max(0, math.ceil((depth - 4.0 * sigma) / step))
     last = min(re.shape[0], int((depth + 4.0 * sigma) / step) + 1)
     inverse = 1.0 / (2.0 * sigma * sigma)
     for n in range(first, last):
@@ -163,7 +163,7 @@ def needle_line(focus, steel, o, d, lat, ele, through, reach, re, im, mark):
                 k = max(0, int(depth / step) - 2)
                 edge = math.exp(NEPER * TIP_DB)
                 if flat > 1e-6:
-                    # The bevel faces the probe, its usual way up: its normal leans from the shaft's by its angle.
+                    # The bevel faces the probe, as usual: its normal leans from the shaft's by its angle.
                     lean = math.sin(math.asin(min(1.0, max(-1.0, aw))) - steel.bevel)
                     facet, _ = shaft_amplitude(focus, k, lean, au / flat, av / flat, steel.radius)
                     edge = math.sqrt(edge * edge + facet * facet)
@@ -332,7 +332,7 @@ def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
     one, half = np.float32(1.0), np.float32(0.5)
     for row in prange(height):
         for column in range(width):
-            i = scan.index[row, column]
+            i = scan.cell[row, column]
             if i < 0:
                 bmode[row, column] = 0
                 shadow[row, column] = np.float32(0.0)
@@ -359,7 +359,7 @@ def _label_column(solids, fill, x, y, z, dx, dy, dz, back, step, ts, which, coun
     for h in range(total + 1):
         stop = height
         if h < total:
-            stop = min(height, max(0, int(math.ceil((ts[h] - back) / step))))
+            stop = min(height, max(0, math.ceil((ts[h] - back) / step)))
         value = np.uint16(best + 1)
         while row < stop:
             out[row, column] = value
@@ -376,8 +376,10 @@ def _label_columns(
     height, width = out.shape
     for column in prange(width):
         _label_column(
-            Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), origins[column, 0], origins[column, 1],
-            origins[column, 2], d[0], d[1], d[2], back, step, ts[column], which[column], counts[column], column, out,
+            Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), origins[column, 0],
+            origins[column, 1],
+            origins[column, 2], d[0], d[1], d[2], back, step, ts[column], which[column], counts[column],
+            column, out,
         )  # fmt: skip
     for row in prange(height):
         for column in range(width):
@@ -415,7 +417,7 @@ def mark_needle(steel, to_patient, half_slice, scan, depth, step, near, needle, 
     for row in prange(height):
         for column in range(width):
             needle[row, column] = 0
-            if scan.index[row, column] < 0:
+            if scan.cell[row, column] < 0:
                 continue
             px = to_patient[0, 0] * column + to_patient[0, 1] * row + to_patient[0, 3] - steel.tip[0]
             py = to_patient[1, 0] * column + to_patient[1, 1] * row + to_patient[1, 3] - steel.tip[1]

@@ -99,10 +99,10 @@ class Rays(NamedTuple):
 class Grid(NamedTuple):
     """The beam grid's tables along depth (samples), float32 where the inner loops read them.
 
-    step : mm of displayed depth.  sigma_z : axial amplitude sd.  grain_weight, plane_weight (planes, samples):
-    elevation weights for speckle (with its normalisation) and boundaries.  rough (samples): speckle's
-    normalisation on a surface.  smear_x, smear_y : sd that the filters apply.  f_lateral, f_elevation.
-    axial (taps): half of the symmetric axial filter.
+    step : mm of displayed depth.  sigma_z : axial amplitude sd.
+    grain_weight, plane_weight (planes, samples): elevation weights for speckle, with its normalisation, and
+    for boundaries.  rough (samples): speckle's normalisation on a surface.  smear_x, smear_y : sd that the
+    filters apply.  f_lateral, f_elevation.  axial (taps): half of the symmetric axial filter.
     """
 
     step: float
@@ -223,6 +223,13 @@ def reflection(medium, a, b, cos1):
     if medium.shear[b] > 0.0 and medium.shear[a] == 0.0:
         return abs(fluid_solid(rho1, c1, rho2, c2, medium.shear[b], cos1))
     return fluid_fluid(rho1 * c1, c1, rho2 * c2, c2, cos1)
+
+
+@kernel
+def snell_cosine(ratio, cos1):
+    """Cosine of the angle of refraction, ratio = c2 / c1; NaN beyond the critical angle."""
+    under = 1.0 - ratio * ratio * (1.0 - cos1 * cos1)
+    return math.sqrt(under) if under > 0.0 else np.nan
 
 
 # A tilted mirror's coherent response, dB, over F·tan(2·tilt): computed for F/1.5, F/2 and F/3 apertures at
@@ -362,7 +369,7 @@ def patterned_run(
 @kernel
 def add_pulse(re, im, depth, step, sigma, real, imag):
     """Add a Gaussian pulse of this peak at a depth to a line; four standard deviations each side."""
-    first = max(0, int(math.ceil((depth - 4.0 * sigma) / step)))
+    first = max(0, math.ceil((depth - 4.0 * sigma) / step))
     last = min(re.shape[0], int((depth + 4.0 * sigma) / step) + 1)
     if first >= last:
         return
@@ -487,19 +494,20 @@ def _pattern_place(texture, solids, solid, x, y, z):
 
 @kernel
 def _wrap(x, period):
-    """x modulo the period, moved up so that truncation is floor along a whole line (float32-safe)."""
+    """X modulo the period, moved up so that truncation is floor along a whole line (float32-safe)."""
     return x - math.floor(x / period) * period + 8.0 * period
 
 
 @kernel
 def _segment(
-    texture, solids, medium, options, grid, plane, x, y, z, dx, dy, dz, begin, end, tissue, solid, level, loss,
+    texture, solids, medium, options, grid, plane, x, y, z, dx, dy, dz, begin, end, tissue, solid, level,
+    loss,
     echo, re, im,
 ):  # fmt: skip
     """Speckle of one segment between displayed depths begin and end; (x, y, z) is where it begins."""
     step = grid.step
-    first = int(math.ceil(begin / step - 1e-9))
-    last = min(re.shape[0], int(math.ceil(end / step - 1e-9)))
+    first = math.ceil(begin / step - 1e-9)
+    last = min(re.shape[0], math.ceil(end / step - 1e-9))
     if first >= last:
         return
     stretch = medium.speed[tissue] / C0
@@ -540,8 +548,8 @@ def _segment(
 def _record(grid, plane, middle, begin, end, travelled, speed, level, loss, through, reach):
     """Write transmission, and on the middle plane the true path, of the samples between begin and end."""
     step = grid.step
-    first = int(math.ceil(begin / step - 1e-9))
-    last = min(through.shape[0], int(math.ceil(end / step - 1e-9)))
+    first = math.ceil(begin / step - 1e-9)
+    last = min(through.shape[0], math.ceil(end / step - 1e-9))
     if first >= last:
         return
     stretch = speed / C0
@@ -561,10 +569,11 @@ def _record(grid, plane, middle, begin, end, travelled, speed, level, loss, thro
 
 @kernel
 def _boundary(
-    solids, fill, medium, texture, grid, plane, rays, line, i, x, y, z, dx, dy, dz, depth, level, before, after,
+    solids, fill, medium, texture, grid, plane, rays, line, i, x, y, z, dx, dy, dz, depth, level, before,
+    after,
     solid_before, solid_after, entering, membrane, re, im,
 ):  # fmt: skip
-    """Add a boundary's echo; return its reflection coefficient, its normal towards the beam and the cosine."""
+    """Add a boundary's echo; return its reflection coefficient, normal towards the beam, and cosine."""
     base = solids.mesh.skin.solid.shape[0]
     if i < base:
         nx, ny, nz = _normal_at(solids.mesh, i, x, y, z)
@@ -708,7 +717,8 @@ def walk_sub_ray(
             drop = medium.anisotropy[tissue] * min(1.0, abs(lean) * 2.0)
             echo *= math.exp(-0.11512925464970229 * drop)
         _segment(
-            texture, solids, medium, options, grid, plane, qx, qy, qz, dx, dy, dz, depth, end, tissue, solid, level,
+            texture, solids, medium, options, grid, plane, qx, qy, qz, dx, dy, dz, depth, end, tissue,
+            solid, level,
             loss, echo, re, im,
         )  # fmt: skip
         _record(
@@ -743,7 +753,8 @@ def walk_sub_ray(
         r, nx, ny, nz, cos1 = 0.0, 0.0, 0.0, 0.0, 1.0
         if after != tissue or membrane > 0.0:
             r, nx, ny, nz, cos1 = _boundary(
-                solids, fill, medium, texture, grid, plane, rays, line, i, qx, qy, qz, dx, dy, dz, depth, level,
+                solids, fill, medium, texture, grid, plane, rays, line, i, qx, qy, qz, dx, dy, dz, depth,
+                level,
                 tissue, after, solid, now, sign > 0, membrane, spec_re, spec_im,
             )  # fmt: skip
         hard = medium.shear[after] > 0.0 or medium.air[after] > 0
@@ -752,16 +763,17 @@ def walk_sub_ray(
         if hard and options.veil > 0.0 and not medium.air[after]:
             # Sound that goes to and fro between bone and probe: a grey veil, then black.
             _segment(
-                texture, solids, medium, options, grid, plane, qx + 37.0, qy, qz, dx, dy, dz, depth, deepest, tissue,
+                texture, solids, medium, options, grid, plane, qx + 37.0, qy, qz, dx, dy, dz, depth,
+                deepest, tissue,
                 -1, level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil, re, im,
             )  # fmt: skip
         if options.refract and after != tissue and not medium.air[after]:
             ratio = medium.speed[after] / medium.speed[tissue]
-            under = 1.0 - ratio * ratio * (1.0 - cos1 * cos1)
-            if under <= 0.0:
+            cos2 = snell_cosine(ratio, cos1)
+            if not cos2 > 0.0:
                 level = 0.0
                 break
-            k = ratio * cos1 - math.sqrt(under)
+            k = ratio * cos1 - cos2
             dx, dy, dz = ratio * dx + k * nx, ratio * dy + k * ny, ratio * dz + k * nz
             total = crossings(
                 solids.mesh,
@@ -784,7 +796,7 @@ def walk_sub_ray(
         out.trust[line, :n] = 1
         if depth < deepest:
             at, stride = np.float32(travelled), np.float32(grid.step)
-            for k in range(max(0, int(math.ceil(depth / grid.step - 1e-9))), re.shape[0]):
+            for k in range(max(0, math.ceil(depth / grid.step - 1e-9)), re.shape[0]):
                 out.reach[line, k] = at
                 at += stride
     return True
@@ -832,7 +844,8 @@ def _walk_lines(
 ):  # fmt: skip
     for line in prange(rays.origin.shape[0]):
         walk_line(
-            Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), medium, texture, options, grid, rays, rod,
+            Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), medium, texture, options, grid,
+            rays, rod,
             line, out,
         )  # fmt: skip
 

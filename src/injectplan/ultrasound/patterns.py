@@ -1,4 +1,4 @@
-"""The periodic noise that tissue is made of: speckle, and the amplitude patterns of fat, muscle and tendon."""
+"""The periodic noise that tissue is made of: speckle, and amplitude patterns of fat, muscle, tendon."""
 
 from __future__ import annotations
 

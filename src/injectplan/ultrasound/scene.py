@@ -48,7 +48,8 @@ class AcousticScene:
 
     names : the solids, in the order of their indices; the last one is the injected fluid's place.
     background : tissue outside every solid.  texture_to_patient : the frame the speckle is fixed to (its
-        axes may be left-handed: a mirrored patient has mirrored grain).  points_mm (n, 3) with amplitudes (n,)
+        axes may be left-handed: a mirrored patient has mirrored grain).  points_mm (n,
+        3) with amplitudes (n,)
         re a perfect mirror: ideal point targets.
     """
 
@@ -214,6 +215,7 @@ def _pattern_axes(style: int, piece: _Piece, axes: Floats) -> Floats:
 def mesh_of(surfaces: list[Surface]) -> Mesh:
     """Merge closed surfaces into one mesh; a triangle's solid is its surface's index."""
     surfaces = [s for s in surfaces if len(s.triangles)]
+    parts: list[Any]
     if not surfaces:
         none, nowhere = np.zeros((0, 3)), np.full(3, np.inf)
         tree = build_bvh(none, np.zeros((0, 3), np.int32))

@@ -82,7 +82,8 @@ def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> echo.Ra
     elevation = pose.rotation[:, 1].copy()
     direction = np.ascontiguousarray(pose.rotate(direction))
     return echo.Rays(
-        np.ascontiguousarray(pose.apply(origin)), direction, np.ascontiguousarray(np.cross(elevation, direction)),
+        np.ascontiguousarray(pose.apply(origin)), direction, np.ascontiguousarray(np.cross(elevation,
+        direction)),
         elevation, tables.planes_mm,
     )  # fmt: skip
 
@@ -184,7 +185,8 @@ def simulate_frame(
             b.walked,
         )
         beam.focus_lines(
-            t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im, b.power,
+            t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im,
+            b.power,
             b.marks,
         )  # fmt: skip
         if len(order) > 1:
@@ -225,8 +227,10 @@ def _maps(
     down = matrix[:3, 1] / t.pixel_mm
     first = matrix[:3, 3] + np.outer(np.arange(b.display.width_px), matrix[:3, 0])
     back = max(echo.distance_behind(scene.solids.mesh, fluid, *first[k], *down) for k in (0, -1))
+    ts, which, counts = b.column_room
     beam.label_columns(
-        scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, *b.column_room,
+        scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, ts, which,
+        counts,
         t.inside, b.labels,
     )  # fmt: skip
     beam.mark_needle(

@@ -29,7 +29,7 @@ def axial_sigma_mm(probe: Probe) -> float:
 
 
 def lateral_fwhm_mm(probe: Probe, depth_mm: npt.ArrayLike) -> Floats:
-    """Two-way -6 dB lateral width by depth: receive focused everywhere with a growing aperture, transmit once.
+    """Two-way -6 dB lateral width by depth: receive in focus everywhere, transmit at one depth.
 
     With equal f-numbers it is 0.886·λ·F at the focus.  Transmit adds its geometric spread away from it.
     """
@@ -98,14 +98,14 @@ def plane_offsets_mm(probe: Probe) -> Floats:
 
 
 def _spline(distance: npt.ArrayLike) -> Floats:
-    """Correlation of linearly interpolated white noise at a distance in voxels: the cubic B-spline, 1 at 0."""
+    """Correlation of linearly interpolated white noise over a distance in voxels: the cubic B-spline."""
     d = np.abs(np.asarray(distance, dtype=np.float64))
     near = 2.0 / 3.0 - d**2 + d**3 / 2.0
     far = np.maximum(2.0 - d, 0.0) ** 3 / 6.0
     return np.asarray(np.where(d < 1.0, near, far) * 1.5)
 
 
-def _power(weights: Floats, offsets: Floats) -> Floats:
+def _power(weights: Any, offsets: Any) -> Floats:
     """Variance of sums of correlated noise: weights (..., n), offsets (n,) or (..., n) in voxels."""
     gap = offsets[..., :, None] - offsets[..., None, :]
     return np.asarray(np.einsum("...i,...ij,...j->...", weights, _spline(gap), weights))
@@ -193,19 +193,20 @@ def tables_of(probe: Probe, display: Display) -> Tables:
         single(f_lateral), single(f_elevation), single(half),
     )  # fmt: skip
     focus = Focus(
-        single(lateral), single(sigma_x), single(sigma_y), single(f_lateral), single(f_elevation), sigma_z, step,
-        2.0 * math.pi / probe.wavelength_mm,
+        single(lateral), single(sigma_x), single(sigma_y), single(f_lateral), single(f_elevation), sigma_z,
+        step, 2.0 * math.pi / probe.wavelength_mm,
     )  # fmt: skip
     picture = _picture(probe, display, samples, step)
     looks, *spread = _looks(probe, samples, step)
     return Tables(
-        grid=grid, focus=focus, planes_mm=planes, voxel_mm=voxel, half_slice_mm=np.asarray(0.5 * FWHM * sigma_y),
-        gain_db=single(probe.gain_db + _tgc(probe, z)), looks_deg=looks,
-        look_line=spread[0], look_sample=spread[1], look_share=spread[2], samples=samples, step_mm=step, **picture,
+        grid=grid, focus=focus, planes_mm=planes, voxel_mm=voxel,
+        half_slice_mm=np.asarray(0.5 * FWHM * sigma_y), gain_db=single(probe.gain_db + _tgc(probe, z)),
+        looks_deg=looks, look_line=spread[0], look_sample=spread[1], look_share=spread[2],
+        samples=samples, step_mm=step, **picture,
     )  # fmt: skip
 
 
-def _tgc(probe: Probe, z: Floats) -> Floats:
+def _tgc(probe: Probe, z: Any) -> Floats:
     if not probe.tgc_db:
         return np.zeros_like(z)
     return np.asarray(np.interp(z, np.linspace(0.0, probe.depth_mm, len(probe.tgc_db)), probe.tgc_db))
@@ -287,7 +288,9 @@ def _looks(probe: Probe, samples: int, step: float) -> tuple[tuple[float, ...], 
     along = step * np.arange(samples)
     x = origin[:, None] + along[None, :] * math.sin(base)
     z = along * math.cos(base)
-    lines, sampled, seen = [], [], []
+    lines: list[Any] = []
+    sampled: list[Any] = []
+    seen: list[Any] = []
     for angle in looks:
         s = math.radians(angle)
         line = (x - z[None, :] * math.tan(s)) / pitch + (probe.lines - 1) / 2.0
@@ -297,5 +300,5 @@ def _looks(probe: Probe, samples: int, step: float) -> tuple[tuple[float, ...], 
         lines.append(line.astype(np.float32))
         sampled.append(sample.astype(np.float32))
         seen.append((ok & (sample <= samples - 1.001)[None, :]).astype(np.float64))
-    total = np.maximum(sum(seen), 1.0)
+    total = np.maximum(np.sum(np.stack(seen), axis=0), 1.0)
     return looks, tuple(lines), tuple(sampled), tuple((s / total).astype(np.float32) for s in seen)

@@ -1,0 +1,157 @@
+"""preview_guidance: what the probe will show while the needle advances along a plan, and as fluid spreads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import ndimage
+
+from injectplan.anatomy.model import FillState
+from injectplan.errors import BadInputError
+from injectplan.frames import Pose
+from injectplan.instruments import Needle
+from injectplan.kernels.cast import Bools, Floats
+from injectplan.planning.values import Plan, Trajectory
+from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, simulate_frame
+
+FULL_CONTRAST_GREY = 100.0  # a needle this much over its surroundings counts as fully visible (assumed)
+RING_MM = (0.8, 2.5)  # surroundings: this far from the needle's wall
+TIP_MM = 1.5  # pixels this near the tip are the tip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """How a needle stands out: grey of shaft and tip over their surroundings, in units of 255.
+
+    NaN where the slice holds none of it.  score : 0–1, half shaft and half tip, 0 where neither is seen.
+    """
+
+    shaft: float
+    tip: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preview:
+    """Frames along a trajectory, then as the fluid spreads, and how well the needle is seen in each.
+
+    inserted_mm : length of the needle under the skin in each frame.  injected_ml : fluid given by then.
+    """
+
+    trajectory: Trajectory
+    frames: tuple[Frame, ...]
+    contrasts: tuple[Contrast, ...]
+    inserted_mm: tuple[float, ...]
+    injected_ml: tuple[float, ...]
+    probe_to_patient: Pose
+    assumed: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def visibility(self) -> tuple[float, ...]:
+        """The score of each frame, 0–1."""
+        return tuple(c.score for c in self.contrasts)
+
+
+def needle_contrast(frame: Frame, needle: NeedlePose) -> Contrast:
+    """Measure how a needle stands out in a frame, from its grey values and its needle map.
+
+    The peak across the wall counts, since the echo is a line at the wall and the map a band.
+    """
+    pixel_mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
+    covered = frame.needle > 0
+    image = np.isfinite(frame.depth_mm)
+    grey = ndimage.maximum_filter(frame.bmode, size=(5, 1)).astype(np.float64)
+    tip = _near(frame, needle.tip_mm, TIP_MM) & image
+    off = (
+        ndimage.distance_transform_edt(~covered) * pixel_mm if covered.any() else np.full(grey.shape, np.inf)
+    )
+    ring = (off >= RING_MM[0]) & (off <= RING_MM[1]) & image
+
+    def over(where: Bools, around: Bools) -> float:
+        if not where.any() or not around.any():
+            return float("nan")
+        return float(np.median(grey[where]) - np.median(frame.bmode[around])) / 255.0
+
+    shaft = over(covered & ~tip, ring & ~_near(frame, needle.tip_mm, 2.0 * TIP_MM))
+    spot = covered & tip
+    end = float("nan")
+    if spot.any():
+        around = _near(frame, needle.tip_mm, 3.0 * TIP_MM) & (off >= RING_MM[0]) & image
+        peak = float(np.percentile(frame.bmode[spot], 95))
+        end = (peak - float(np.median(frame.bmode[around]))) / 255.0 if around.any() else float("nan")
+    parts = [0.0 if np.isnan(c) else min(1.0, max(0.0, c * 255.0 / FULL_CONTRAST_GREY)) for c in (shaft, end)]
+    return Contrast(shaft=shaft, tip=end, score=0.5 * (parts[0] + parts[1]))
+
+
+def _near(frame: Frame, point_mm: Floats, within_mm: float) -> Bools:
+    """Pixels whose place in the slice lies near a point's foot in it."""
+    row, column = np.indices(frame.bmode.shape)
+    inverse = np.linalg.inv(frame.pixel_to_patient)
+    at = inverse @ np.append(np.asarray(point_mm, dtype=np.float64), 1.0)
+    pixel_mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
+    return np.asarray(np.hypot(row - at[1], column - at[0]) * pixel_mm <= within_mm)
+
+
+def needle_at(trajectory: Trajectory, needle: Needle, inserted_mm: float) -> NeedlePose:
+    """Return the needle's pose once this much of it lies past the entry point."""
+    way = np.asarray(trajectory.tip_mm, dtype=np.float64) - trajectory.entry_mm
+    way = way / np.linalg.norm(way)
+    tip = trajectory.entry_mm + inserted_mm * way
+    return NeedlePose(
+        entry_mm=tip - needle.length_mm * way, tip_mm=tip, outer_mm=needle.outer_mm, inner_mm=needle.inner_mm,
+        bevel_deg=needle.bevel_deg,
+    )  # fmt: skip
+
+
+def preview_guidance(
+    plan: Plan | Trajectory,
+    scene: AcousticScene,
+    *,
+    needle: Needle | None = None,
+    frames: int = 12,
+    fill_states: Sequence[FillState] = (),
+    display: Display | None = None,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+) -> Preview:
+    """Simulate the frames of a needle advancing along a trajectory, then those of the fluid spreading.
+
+    plan : its first trajectory is taken.  needle : 22 gauge,
+    50 mm unless given; longer when the way needs it.
+    frames : number of steps from just under the skin to the tip.  fill_states : one frame each,
+    needle in place.
+    Raises BadInputError for a plan without trajectories or fewer than one frame.
+    """
+    if isinstance(plan, Plan):
+        if not plan.trajectories:
+            raise BadInputError("the plan holds no trajectory to preview")
+        trajectory = plan.trajectories[0]
+    else:
+        trajectory = plan
+    if frames < 1:
+        raise BadInputError(f"a preview of {frames} frames: needs at least 1")
+    used = needle or Needle()
+    if used.length_mm < trajectory.length_mm:
+        used = replace(used, length_mm=trajectory.length_mm)
+    pose = trajectory.ultrasound.probe_to_patient
+    length = float(trajectory.length_mm)
+    depths = np.linspace(0.0, length, frames + 1)[1:] if frames > 1 else np.array([length])
+    steps: list[tuple[float, FillState | None]] = [(float(d), None) for d in depths]
+    steps += [(length, state) for state in fill_states]
+    made, seen = [], []
+    for index, (inserted, state) in enumerate(steps):
+        tube = needle_at(trajectory, used, inserted)
+        frame = simulate_frame(scene, pose, needle=tube, fill=state, display=display, seed=seed)
+        contrast = needle_contrast(frame, tube)
+        made.append(replace(frame, visibility=contrast.score))
+        seen.append(contrast)
+        if progress is not None:
+            progress("preview", (index + 1) / len(steps))
+    return Preview(
+        trajectory=trajectory, frames=tuple(made), contrasts=tuple(seen),
+        inserted_mm=tuple(s[0] for s in steps),
+        injected_ml=tuple(0.0 if s[1] is None else s[1].injected_ml for s in steps),
+        probe_to_patient=pose, assumed=scene.assumed,
+    )  # fmt: skip
