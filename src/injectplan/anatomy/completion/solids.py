@@ -169,7 +169,7 @@ def ramp(t: npt.ArrayLike, low: float, high: float) -> Floats32:
 
 
 def ellipse(x: npt.ArrayLike, y: npt.ArrayLike, half_x: npt.ArrayLike, half_y: npt.ArrayLike) -> Floats32:
-    """Signed value of a section x²/a² + y²/b² = 1, first-order distance; the halves may vary over the grid."""
+    """Signed value of a section x²/a² + y²/b² = 1, first-order distance; the halves may vary."""
     x, y = np.asarray(x, np.float32), np.asarray(y, np.float32)
     a, b = np.asarray(half_x, np.float32), np.asarray(half_y, np.float32)
     u, v = x / a, y / b
@@ -209,7 +209,7 @@ def tube(grid: Grid, path_mm: npt.ArrayLike, radius_mm: npt.ArrayLike) -> Floats
 
 
 def rounded_path(knots_mm: npt.ArrayLike, step_mm: float = 2.0) -> Floats:
-    """A smooth curve through knots (n, 3), as points about `step_mm` apart (monotone cubic per coordinate)."""
+    """A smooth curve through knots (n, 3), as points about `step_mm` apart (monotone cubics)."""
     from scipy.interpolate import PchipInterpolator
 
     knots = np.asarray(knots_mm, np.float64)

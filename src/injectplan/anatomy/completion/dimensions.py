@@ -1,0 +1,127 @@
+"""Sizes that completion stands on: value, spread, source; `assumed` where no number could be cited.
+
+Lengths in mm, volumes in mL, unless the name says otherwise. A case's parameters may override any by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from injectplan.anatomy.model import Subject
+from injectplan.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """A size with its spread (standard deviation), bounds and source; `assumed` marks a judgement."""
+
+    value: float
+    sd: float
+    low: float
+    high: float
+    source: str
+    assumed: bool = False
+
+
+_D = Dimension
+KNEE: Mapping[str, Dimension] = {
+    "skin_thickness": _D(1.8, 0.3, 1.2, 2.8, "skin at the knee 1.5-2.0 mm, men about 0.3 mm more", True),
+    "deep_fascia_thickness": _D(0.9, 0.3, 0.5, 2.0, "fascia lata about 1 mm", True),
+    "quadriceps_tendon_thickness": _D(
+        7.3, 1.1, 5.0, 10.0, "MRI 7.13/7.41/7.26 mm at 1/2/4 cm, doi:10.1016/j.asmr.2023.04.005"
+    ),
+    "quadriceps_tendon_width": _D(40.0, 3.0, 30.0, 50.0, "35-45 mm at the patella", True),
+    "quadriceps_tendon_length": _D(75.0, 5.0, 50.0, 90.0, "70-85 mm", True),
+    "patellar_tendon_thickness": _D(
+        4.7, 0.4, 3.5, 6.5, "US 4.7 ± 0.4 mm, doi:10.4103/jcls.jcls_20_19; MRI 4.35-4.81 mm"
+    ),
+    "patellar_tendon_width": _D(24.0, 3.8, 18.0, 34.0, "US 22.4 ± 3.8 mm, doi:10.4103/jcls.jcls_20_19"),
+    "prefemoral_fat_pad_thickness": _D(
+        9.0, 2.7, 4.0, 15.0, "US 11.1 ± 2.7 mm at 30°, 9.1 ± 2.7 mm at 60°, doi:10.4103/JMU.JMU_15_17"
+    ),
+    "suprapatellar_fat_pad_height": _D(13.0, 3.0, 6.0, 20.0, "10-15 mm along the limb", True),
+    "recess_thickness": _D(2.6, 0.6, 1.0, 4.0, "fluid line of 2-4 mm, doi:10.1136/ard.2003.015081"),
+    "recess_height_above_trochlea": _D(45.0, 5.0, 30.0, 55.0, "4-5 cm above the trochlear border"),
+    "recess_half_width": _D(22.0, 4.0, 14.0, 32.0, "pouch about 4-5 cm wide", True),
+    "capsule_thickness": _D(1.2, 0.4, 0.5, 2.5, "0.5-1.5 mm, thicker behind", True),
+    "retinaculum_thickness": _D(1.5, 0.4, 0.8, 3.0, "1-2 mm; MPFL 0.91-1.7 mm", True),
+    "resting_fluid": _D(6.0, 1.5, 2.0, 8.0, "normal fluid 5-8 mL (Balazs), 2-4 mL in other texts", True),
+    "vastus_intermedius_thickness": _D(12.0, 3.0, 6.0, 20.0, "above the recess", True),
+    "popliteal_artery_behind_bone": _D(
+        3.9, 2.0, 1.0, 9.0, "3.9 mm behind the capsule in extension, The Knee 2009;16:143"
+    ),
+    "popliteal_artery_diameter": _D(6.0, 0.8, 4.5, 8.0, "6.5 mm men, 5.5 mm women", True),
+    "popliteal_vein_diameter": _D(8.0, 1.0, 6.0, 10.0, "7-9 mm", True),
+    "tibial_nerve_diameter": _D(5.0, 0.3, 4.0, 6.0, "19.6 ± 1.4 mm² across, doi:10.15557/JoU.2022.0024"),
+    "common_fibular_nerve_diameter": _D(3.4, 0.4, 2.5, 4.5, "at most 9-11 mm² across"),
+    "superior_lateral_genicular_artery_diameter": _D(1.5, 0.3, 1.0, 2.2, "1-2 mm", True),
+    "infrapatellar_nerve_diameter": _D(1.4, 0.3, 0.8, 2.0, "a branch of 1-2 mm", True),
+    "limb_above": _D(150.0, 0.0, 90.0, 220.0, "how far the limb is built above the joint line", True),
+    "limb_below": _D(100.0, 0.0, 70.0, 160.0, "how far the limb is built below the joint line", True),
+    "effusion_ml": _D(0.0, 0.0, 0.0, 100.0, "fluid beyond the resting volume, as given"),
+}
+
+_BMI = (22.0, 27.0, 32.0, 38.0)
+# Subcutaneous fat over the knee by BMI, men's; women's are 1.3 times as thick. All assumed.
+KNEE_FAT: Mapping[str, tuple[float, float, float, float]] = {
+    "patella_fat": (3.0, 5.0, 8.0, 12.0),
+    "suprapatellar_fat": (6.0, 9.0, 14.0, 20.0),
+    "superolateral_fat": (6.0, 9.0, 13.0, 18.0),
+    "medial_fat": (9.0, 15.0, 24.0, 35.0),
+}
+FEMALE_FAT_FACTOR = 1.3
+DEFAULT_BMI = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The values in force for one joint, and a line for each that was assumed."""
+
+    values: Mapping[str, float]
+    assumed: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> float:
+        return self.values[name]
+
+
+def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
+    """Return the knee's sizes for a person; parameters override by name.
+
+    Raises UsageError for a value outside the dimension's bounds. Parameters of other names are left to
+    others (a phantom's own, for instance).
+    """
+    assumed: list[str] = []
+    values: dict[str, float] = {}
+    for name, d in KNEE.items():
+        given = parameters.get(name)
+        if given is not None and not d.low <= given <= d.high:
+            raise UsageError(f"{name} = {given:g} is outside {d.low:g} to {d.high:g}: give a value within")
+        values[name] = d.value if given is None else float(given)
+        if given is None and name == "popliteal_artery_diameter" and subject.sex:
+            values[name] = 6.5 if subject.sex == "male" else 5.5
+        if given is None and name == "skin_thickness" and subject.sex == "male":
+            values[name] += 0.3
+        if given is None and name != "effusion_ml":
+            mark = "assumed" if d.assumed else "population mean"
+            assumed.append(
+                f"{name} = {values[name]:g} mm ({mark}: {d.source})".replace(
+                    "resting_fluid = 6 mm", "resting_fluid = 6 mL"
+                )
+            )
+    bmi = subject.bmi
+    if bmi is None:
+        bmi = DEFAULT_BMI
+        assumed.append(f"bmi = {bmi:g} (assumed: not given)")
+    if subject.sex is None:
+        assumed.append("sex not given: fat between a man's and a woman's (assumed)")
+    factor = {"female": FEMALE_FAT_FACTOR, "male": 1.0, None: 0.5 * (1 + FEMALE_FAT_FACTOR)}[subject.sex]
+    for name, table in KNEE_FAT.items():
+        low = table[0] + (table[1] - table[0]) / 5.0 * (bmi - _BMI[0])  # leaner than the table's leanest
+        by_bmi = max(float(np.interp(bmi, _BMI, table)) if bmi > _BMI[0] else low, 1.5)
+        values[name] = float(parameters.get(name, by_bmi * factor))
+        if name not in parameters:
+            assumed.append(f"{name} = {values[name]:.1f} mm (assumed: by BMI and sex)")
+    return Sizes(values, tuple(assumed))
