@@ -35,7 +35,7 @@ from injectplan.injection import (
 from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
-from injectplan.ultrasound import Frame, frame_document
+from injectplan.ultrasound import Frame
 from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, joint_of
 
 Progress = Callable[[str, float], None]
@@ -182,9 +182,26 @@ def simulate_case_frame(
         frame = frame_of(case, progress=progress, timer=timer)
     except RefusedError as error:
         return None, refused(error)
-    document = frame_document(frame)
-    document["frame_ms"] = list(timer.median_p95_ms)
-    return frame, document
+    return frame, {**frame_document(frame), "frame_ms": list(timer.median_p95_ms)}
+
+
+def frame_document(frame: Frame) -> Document:
+    """Return a frame's numbers; its arrays go into the frame file."""
+    height, width = frame.bmode.shape
+    return {
+        "schema": SCHEMA,
+        "width_px": width,
+        "height_px": height,
+        "lines": frame.envelope_db.shape[0],
+        "samples": frame.envelope_db.shape[1],
+        "sample_mm": frame.sample_mm,
+        "pixel_to_patient": frame.pixel_to_patient,
+        "probe_to_patient": frame.probe_to_patient.matrix,
+        "label_names": {str(value): name for value, name in frame.label_names.items()},
+        "visibility": frame.visibility,
+        "assumed": list(frame.assumed),
+        "purpose": NOT_A_DEVICE,
+    }
 
 
 def dose_case(

@@ -26,7 +26,7 @@ from injectplan.measure import Notice
 from injectplan.phantoms import make_phantom
 from injectplan.planning import Plan, plan_injection
 from injectplan.structures import structure
-from injectplan.ultrasound import AcousticScene, Frame, NeedlePose, simulate_frame
+from injectplan.ultrasound import AcousticScene, Frame, FrameBuffers, NeedlePose, simulate_frame
 
 Progress = Callable[[str, float], None]
 KINDS = ("knee", "hip", "ankle")  # phantoms of these names are joints; the others are test bodies
@@ -175,12 +175,14 @@ def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer 
             inner_mm=case.needle.inner_mm,
         )
 
-    def simulate() -> Frame:
-        return simulate_frame(scene, pose, needle=needle, display=case.display, seed=case.seed)
-
-    frame = simulate()
+    frame = simulate_frame(scene, pose, needle=needle, display=case.display, seed=case.seed)
     if timer is not None:
-        timer.measure(simulate)
+        room = FrameBuffers(scene, case.display)
+        timer.measure(
+            lambda: simulate_frame(
+                scene, pose, needle=needle, display=case.display, seed=case.seed, buffers=room
+            )
+        )
     return frame
 
 
