@@ -20,8 +20,8 @@ from injectplan.measure import Notice
 # high ends are whole bones of large men, and large effusions. Assumed: ranges wide enough for any adult,
 # narrow enough that another table's structure falls outside.
 VOLUME_ML: Mapping[str, tuple[float, float]] = {
-    "femur": (20, 900), "tibia": (15, 700), "fibula": (0.5, 160), "patella": (4, 45), "hip_bone": (40, 700),
-    "sacrum": (20, 450), "talus": (10, 80), "calcaneus": (15, 150), "femoral_cartilage": (1.5, 40),
+    "femur": (20, 900), "tibia": (15, 700), "fibula": (0, 160), "patella": (4, 45), "hip_bone": (40, 700),
+    "sacrum": (0, 450), "talus": (5, 80), "calcaneus": (5, 150), "femoral_cartilage": (1.5, 40),
     "tibial_cartilage": (0.5, 16), "medial_tibial_cartilage": (0.2, 9), "lateral_tibial_cartilage": (0.2, 9),
     "patellar_cartilage": (0.2, 9), "acetabular_cartilage": (0.4, 14), "femoral_head_cartilage": (0.6, 16),
     "talar_cartilage": (0.3, 9), "tibial_plafond_cartilage": (0.2, 8), "medial_meniscus": (0.4, 9),

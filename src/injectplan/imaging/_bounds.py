@@ -108,7 +108,9 @@ def inflate(path: Path, data: bytes | memoryview, size: int, wbits: int = 47) ->
             parts.append(part)
             missing -= len(part)
             if missing == 0 and not engine.eof:
-                engine.decompress(engine.unconsumed_tail, 1)  # checks the trailing sum
+                more = engine.decompress(engine.unconsumed_tail, 1)  # checks the trailing sum
+                if not more and not engine.eof:
+                    raise FileError(f"{path}: truncated, its compressed data have no end; copy it again")
             if not engine.eof:
                 break
             rest = engine.unused_data

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from injectplan.errors import FileError
+from injectplan.files import MARKER, atomic_file, atomic_folder, packaged, sha256
+
+
+def broken(folder: Path, name: str, text: str) -> None:
+    with atomic_folder(folder) as part:
+        (part / name).write_text(text)
+        raise ZeroDivisionError
+
+
+def broken_file(path: Path) -> None:
+    with atomic_file(path) as part:
+        part.write_text("x")
+        raise ZeroDivisionError
+
+
+def names(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "out"
+    with atomic_folder(target) as part:
+        (part / "frames").mkdir()
+        (part / "frames" / "0.png").write_text("x")
+        assert not target.exists()
+    assert names(target) == {"frames/0.png", MARKER}
+    assert names(tmp_path) == {f"a/out/{n}" for n in names(target)}
+
+
+def test_nothing_is_left_behind_on_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        broken(tmp_path / "a" / "b" / "out", "x", "x")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ZeroDivisionError):
+        broken_file(tmp_path / "deep" / "f.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_loses_the_earlier_run_and_keeps_the_users_files(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    (target / "sub").mkdir()
+    (target / "sub" / "scan.nrrd").write_text("mine too")
+    (target / "record.json").write_text("will be replaced")
+    with atomic_folder(target) as part:
+        (part / "record.json").write_text("1")
+        (part / "stale.png").write_text("1")
+    assert (target / "record.json").read_text() == "1"
+    with atomic_folder(target) as part:
+        (part / "record.json").write_text("2")
+    assert names(target) == {"record.json", "notes.txt", "sub/scan.nrrd", MARKER}
+    assert (target / "record.json").read_text() == "2"
+    assert (target / "notes.txt").read_text() == "mine"
+    with pytest.raises(ZeroDivisionError):
+        broken(target, "record.json", "3")
+    assert (target / "record.json").read_text() == "2"
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match="is a file, not a folder"), atomic_folder(tmp_path / "file"):
+        pass
+    with pytest.raises(FileError, match="cannot be written"), atomic_folder(tmp_path / "file" / "out"):
+        pass
+    with pytest.raises(FileError, match="is a folder"), atomic_file(tmp_path):
+        pass
+    with pytest.raises(FileError, match="cannot be written"), atomic_file(tmp_path / "file" / "x.npz"):
+        pass
+
+
+def test_atomic_file_keeps_the_suffix_and_obeys_the_umask(tmp_path: Path) -> None:
+    with atomic_file(tmp_path / "x.seg.nrrd") as part:
+        assert part.name.endswith(".seg.nrrd")
+        part.write_text("x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "x.seg.nrrd").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert {p.name for p in tmp_path.iterdir()} == {"x.seg.nrrd"}
+
+
+def test_hashes(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a").write_bytes(b"1")
+    (tmp_path / "s" / "b").write_bytes(b"2")
+    assert sha256(tmp_path / "s" / "a") == hashlib.sha256(b"1").hexdigest()
+    first = sha256(tmp_path / "s")
+    (tmp_path / "s" / "b").rename(tmp_path / "s" / "c")
+    assert sha256(tmp_path / "s") == first, "names may identify a patient and do not count"
+    (tmp_path / "s" / "c").write_bytes(b"3")
+    assert sha256(tmp_path / "s") != first
+    with pytest.raises(FileError, match="cannot be read"):
+        sha256(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "path", ["src/injectplan", "../scenes", "scenes/../pyproject.toml", "/etc/passwd", ""]
+)
+def test_only_packaged_folders_are_found(path: str) -> None:
+    with pytest.raises(FileError, match="only scenes/ and phantoms/"):
+        packaged(path)
+
+
+def test_packaged_data_are_found() -> None:
+    assert packaged("scenes").is_dir()
+    with pytest.raises(FileError, match="not among the packaged data"):
+        packaged("scenes/nothing")
