@@ -9,7 +9,9 @@ from functools import partial
 from injectplan.errors import UsageError
 from injectplan.imaging.values import Surface
 from injectplan.phantoms.analytic import NAMES, analytic_phantom, analytic_structures
+from injectplan.phantoms.ankle import ankle_phantom
 from injectplan.phantoms.export import export_phantom
+from injectplan.phantoms.hip import hip_phantom
 from injectplan.phantoms.knee import knee_phantom
 from injectplan.phantoms.values import Parameters, Phantom, Truth
 
@@ -17,7 +19,9 @@ __all__ = [
     "Phantom",
     "Truth",
     "analytic_structures",
+    "ankle_phantom",
     "export_phantom",
+    "hip_phantom",
     "knee_phantom",
     "make_phantom",
     "phantom_names",
@@ -26,6 +30,8 @@ __all__ = [
 
 _BUILDERS: Mapping[str, Callable[[Parameters], Phantom]] = {
     "knee": knee_phantom,
+    "hip": hip_phantom,
+    "ankle": ankle_phantom,
     **{name: partial(analytic_phantom, name) for name in NAMES},
 }
 

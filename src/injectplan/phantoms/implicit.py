@@ -245,3 +245,26 @@ def mesh(solid: Solid, spacing_mm: float) -> Surface:
     triangles = np.array(vtk_to_numpy(output.GetPolys().GetConnectivityArray()), np.int32).reshape(-1, 3)
     surface = Surface(settle(solid, vertices), triangles)
     return surface if surface.volume_ml > 0 else Surface(surface.vertices_mm, triangles[:, ::-1])
+
+
+def chain(p: Floats, path: npt.ArrayLike, radii: npt.ArrayLike, blend_mm: float) -> Floats:
+    """Union of capsules along a path of points (n, 3) with a radius at each, blended where they meet."""
+    knots, radius = np.asarray(path, float), np.asarray(radii, float)
+    value = capsule(p, knots[0], knots[1], radius[0], radius[1])
+    for i in range(1, len(knots) - 1):
+        value = smooth_min(value, capsule(p, knots[i], knots[i + 1], radius[i], radius[i + 1]), blend_mm)
+    return value
+
+
+def plate(p: Floats, a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike, half_mm: float) -> Floats:
+    """Exact distance to a triangle, thickened to both sides by half_mm with round edges."""
+    corners = [np.asarray(v, float) for v in (a, b, c)]
+    normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+    normal /= np.linalg.norm(normal)
+    inside = np.ones(len(p), np.bool_)
+    best = np.full(len(p), np.inf)
+    for i in range(3):
+        start, end = corners[i], corners[(i + 1) % 3]
+        inside &= (p - start) @ np.cross(normal, end - start) >= 0.0
+        best = np.minimum(best, capsule(p, start, end, 0.0))
+    return np.where(inside, np.abs((p - corners[0]) @ normal), best) - half_mm
