@@ -28,22 +28,39 @@ Start with `injectplan demo --out demo`.""",
 )
 # Each command is imported only when it is asked for, so that --help and shell completion stay quick.
 _COMMANDS = {
-    "demo": "Run the main job on the built-in knee phantom.",
-    "run": "Run a whole case: joint, alignment, plan, ultrasound preview, dose, report.",
-    "check": "Print every value a case runs with: given, default or assumed.",
-    "model": "Build a joint model from a segmentation or surfaces, and measure it.",
-    "t2": "Fit T2 relaxation times of a multi-echo image.",
-    "alignment": "Measure axial deformity, with its uncertainty and a verdict.",
-    "plan": "Search, rank and re-check needle trajectories.",
-    "frame": "Simulate one ultrasound frame with all its maps.",
-    "flow": "Compute pressure and force of an injection through a needle.",
-    "dose": "Estimate what an injection delivers, and where it goes.",
-    "phantom": "List or export the built-in phantoms.",
-    "schema": "Print the JSON Schema of a document.",
-    "doctor": "Show what this machine can do.",
+    "demo": ("Run the main job on the built-in knee phantom.", "demo --out out/demo"),
+    "run": (
+        "Run a whole case: joint, alignment, plan, ultrasound preview, dose, report.",
+        "run case.toml --out out/case",
+    ),
+    "check": ("Print every value a case runs with: given, default or assumed.", "check case.toml"),
+    "model": (
+        "Build a joint model from a segmentation or surfaces, and measure it.",
+        "model seg.nrrd --labels pymskt --joint knee --side right --out out/knee",
+    ),
+    "t2": ("Fit T2 relaxation times of a multi-echo image.", "t2 echoes.nrrd --echo-times-ms 10 20 30 40"),
+    "alignment": (
+        "Measure axial deformity, with its uncertainty and a verdict.",
+        "alignment --surfaces femur=femur.ply tibia=tibia.ply --side right --frame LPS",
+    ),
+    "plan": ("Search, rank and re-check needle trajectories.", "plan case.toml --json"),
+    "frame": (
+        "Simulate one ultrasound frame with all its maps.",
+        "frame case.toml --out frame.npz --png frame.png",
+    ),
+    "flow": (
+        "Compute pressure and force of an injection through a needle.",
+        "flow --gauge 22 --length-mm 38 --volume-ml 2 --time-s 10 --viscosity-mpa-s 1",
+    ),
+    "dose": ("Estimate what an injection delivers, and where it goes.", "dose case.toml --json"),
+    "phantom": ("List or export the built-in phantoms.", "phantom export sphere --out out/sphere"),
+    "schema": ("Print the JSON Schema of a document.", "schema plan"),
+    "doctor": ("Show what this machine can do.", "doctor"),
 }
-for _name, _help in _COMMANDS.items():
-    app.command(f"injectplan.cli.{_name}:command", name=_name, help=_help)
+for _name, (_help, _example) in _COMMANDS.items():
+    app.command(
+        f"injectplan.cli.{_name}:command", name=_name, help=f"{_help}\n\nExample: injectplan {_example}"
+    )
 app.register_install_completion_command()
 
 

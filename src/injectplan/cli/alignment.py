@@ -27,8 +27,6 @@ def command(
 ) -> int:
     """Measure axial deformity, with the probability that it exceeds a limit.
 
-    Example: injectplan alignment --surfaces femur=femur.ply tibia=tibia.ply --side right --frame LPS
-
     Parameters
     ----------
     case

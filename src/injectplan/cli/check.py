@@ -15,8 +15,6 @@ from injectplan.cli._common import DEFAULT, Common, finish
 def command(case: Path, *, common: Common = DEFAULT) -> None:
     """Read a case file and print every effective value: given, default or assumed.
 
-    Example: injectplan check scenes/knee_suprapatellar/case.toml
-
     Parameters
     ----------
     case

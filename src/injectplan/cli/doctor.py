@@ -9,10 +9,7 @@ from injectplan.cli._common import DEFAULT, Common, finish
 
 
 def command(*, common: Common = DEFAULT) -> int:
-    """Show versions, threads, graphics and the compile cache, and check the kernels for a second.
-
-    Example: injectplan doctor
-    """
+    """Show versions, threads, graphics and the compile cache, and check the kernels for a second."""
     from injectplan.doctor import examine
 
     common.begin()

@@ -12,8 +12,6 @@ from injectplan.cli._common import DEFAULT, Common, finish, progress
 def command(case: Path, *, common: Common = DEFAULT) -> int:
     """Estimate pressure, filling of the cavity, and dose on cartilage for the best trajectory.
 
-    Example: injectplan dose scenes/knee_suprapatellar/case.toml --json
-
     Parameters
     ----------
     case

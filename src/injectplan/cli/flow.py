@@ -23,8 +23,6 @@ def command(
 ) -> None:
     """Compute the flow of an injectate through a needle, with what the bore's tolerance makes of it.
 
-    Example: injectplan flow --gauge 22 --length-mm 38 --volume-ml 2 --time-s 10 --viscosity-mpa-s 1
-
     Parameters
     ----------
     length_mm

@@ -13,8 +13,6 @@ from injectplan.cli._common import DEFAULT, Common, finish, progress
 def command(case: Path, *, png: Path | None = None, common: Common = DEFAULT) -> int:
     """Simulate one B-mode frame, with labels, needle, depth, shadow and trust maps.
 
-    Example: injectplan frame case.toml --out frame.npz --png frame.png
-
     Parameters
     ----------
     case

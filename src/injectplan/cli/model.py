@@ -28,8 +28,6 @@ def command(
 ) -> None:
     """Build a joint model and measure it: volumes, cartilage thickness, cavity, defects.
 
-    Example: injectplan model seg.nrrd --labels pymskt --joint knee --side right --out out/knee
-
     Parameters
     ----------
     labelmap

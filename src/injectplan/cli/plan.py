@@ -12,8 +12,6 @@ from injectplan.cli._common import DEFAULT, Common, finish, progress
 def command(case: Path, *, common: Common = DEFAULT) -> int:
     """Search all skin entries × cavity targets; rank, test and re-check the best.
 
-    Example: injectplan plan scenes/knee_suprapatellar/case.toml --json
-
     Parameters
     ----------
     case

@@ -10,8 +10,6 @@ from injectplan.cli._common import DEFAULT, Common, finish, progress
 def command(case: Path, *, common: Common = DEFAULT) -> int:
     """Run a whole case: joint, alignment, plan, ultrasound preview, dose, report.
 
-    Example: injectplan run scenes/knee_suprapatellar/case.toml --out out/knee
-
     Parameters
     ----------
     case

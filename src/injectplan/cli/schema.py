@@ -10,8 +10,6 @@ from injectplan.cli._common import DEFAULT, Common
 def command(name: str, *, common: Common = DEFAULT) -> None:
     """Print the JSON Schema of a document: case, model, alignment, plan, frame, dose, record, …
 
-    Example: injectplan schema plan
-
     Parameters
     ----------
     name

@@ -23,8 +23,6 @@ def command(
 ) -> None:
     """Fit T2 voxel by voxel, with what was rejected counted by reason.
 
-    Example: injectplan t2 echoes.nrrd --echo-times-ms 10 20 30 40 --out out/t2
-
     Parameters
     ----------
     image
