@@ -100,15 +100,35 @@ def smooth_normals(surface: Surface, rounds: int = 3) -> Floats:
 
 
 def _cut_faces(joint: JointModel, skin: Surface) -> npt.NDArray[np.bool_]:
-    """Triangles of the flat ends where the limb leaves the model: no skin, so no entry."""
-    along = skin.vertices_mm @ joint.axes.proximal
-    middle = along[skin.triangles].mean(axis=1)
+    """Triangles of the flat ends where the limb leaves the model: no skin, so no entry.
+
+    A cut is a plane near an end of the limb that fills a good part of its cross-section.
+    """
+    axes = joint.axes
     corner = skin.vertices_mm[skin.triangles]
     cross = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     size = np.linalg.norm(cross, axis=1)
-    facing = np.divide(np.abs(cross @ joint.axes.proximal), size, out=np.zeros_like(size), where=size > 0)
-    near_end = (middle < along.min() + 10.0) | (middle > along.max() - 10.0)
-    return np.asarray(near_end & (facing > np.cos(np.radians(30.0))))
+    normal = np.divide(cross, size[:, None], out=np.zeros_like(cross), where=size[:, None] > 0)
+    middle = corner.mean(axis=1)
+    width, depth = (float(np.ptp(skin.vertices_mm @ axis)) for axis in (axes.lateral, axes.anterior))
+    result = np.zeros(len(size), bool)
+    for outward in (axes.proximal, -axes.proximal):
+        along = middle @ outward
+        end = (along > along.max() - 25.0) & (normal @ outward > np.cos(np.radians(40.0)))
+        if not end.any():
+            continue
+        facing, here = outward, end
+        for _ in range(3):  # settle on the plane that most of the end's area lies in
+            facing = unit((normal[here] * size[here, None]).sum(axis=0))
+            near = end & (normal @ facing > np.cos(np.radians(8.0)))
+            here = near if near.any() else here
+        order = np.argsort(middle[here] @ facing)
+        weight = np.cumsum(size[here][order])
+        offset = (middle[here] @ facing)[order][int(np.searchsorted(weight, 0.5 * weight[-1]))]
+        flat = here & (np.abs(middle @ facing - offset) < 2.0)
+        if 0.5 * size[flat].sum() > 0.25 * width * depth:
+            result |= flat
+    return result
 
 
 def spread_entries(
