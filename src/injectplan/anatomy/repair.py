@@ -10,7 +10,7 @@ from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 
-from injectplan.anatomy.surfaces import surface_of_mask
+from injectplan.anatomy.surfaces import mask_of_surface, surface_of_mask
 from injectplan.errors import EmptyStructureError, UnitsError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Bools, Floats, Ints
@@ -18,8 +18,7 @@ from injectplan.kernels.cast import Bools, Floats, Ints
 MERGE_MM = 1e-4
 LONGEST_MM = 2500.0
 SHORTEST_MM = 0.5
-GRID_CELLS = 120  # along the longest edge of a mesh that must be rebuilt; assumed
-WORK = 4e8  # triangle-point pairs that the rebuilding may cost, about 20 s
+GRID_CELLS = 200  # along the longest edge of a mesh that must be rebuilt; assumed
 
 
 def repair_surface(surface: Surface, name: str = "surface") -> tuple[Surface, tuple[str, ...]]:
@@ -99,25 +98,34 @@ def _oriented(surface: Surface, done: list[str]) -> Surface:
 
 
 def _border_loops(triangles: Ints) -> list[list[int]] | None:
-    """The loops of edges that have one triangle, running as their triangles do; None if they cross."""
+    """The loops of edges that have one triangle, running as their triangles do; None if they do not close.
+
+    Where several loops meet in a vertex each is walked until it returns to a vertex already on it.
+    """
     directed = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     kept = {(int(a), int(b)) for a, b in directed}
-    follow: dict[int, int] = {}
-    for a, b in sorted(kept):
+    follow: dict[int, list[int]] = {}
+    for a, b in sorted(kept, reverse=True):
         if (b, a) not in kept:
-            if a in follow:
-                return None
-            follow[a] = b
+            follow.setdefault(a, []).append(b)
     loops = []
     while follow:
-        start = min(follow)
-        loop, at = [start], follow.pop(start)
-        while at != start:
-            loop.append(at)
-            if at not in follow:
-                return None
-            at = follow.pop(at)
-        loops.append(loop)
+        path = [min(follow)]
+        while path:
+            onward = follow.get(path[-1])
+            if not onward:
+                if len(path) > 1:
+                    return None
+                break
+            reached = onward.pop()
+            if not onward:
+                del follow[path[-1]]
+            if reached in path:
+                begin = path.index(reached)
+                loops.append(path[begin:])
+                path = path[: begin + 1] if begin else []
+            else:
+                path.append(reached)
     return loops
 
 
@@ -153,38 +161,21 @@ def _outward(surface: Surface, done: list[str]) -> Surface:
 
 
 def _rebuilt(surface: Surface, done: list[str]) -> Surface:
-    """Rebuild the solid on a grid from the generalised winding number (Jacobson 2013), above one half."""
+    """Rebuild the solid on a grid: inside is where most of three rays, one along each axis, say so."""
     low, high = surface.bounds_mm
     spacing = float((high - low).max()) / GRID_CELLS
-    cells = np.prod(np.ceil((high - low) / spacing) + 1.0)
-    spacing *= max(1.0, float((cells * len(surface.triangles) / WORK) ** (1.0 / 3.0)))
-    shape = tuple(int(s) + 1 for s in np.ceil((high - low) / spacing))
-    axes = [low[a] + spacing * np.arange(shape[a]) for a in range(3)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    inside = winding_numbers(surface, points).reshape(shape)
-    mask: Bools = np.abs(inside) > 0.5
+    shape = tuple(int(s) + 2 for s in np.ceil((high - low) / spacing))
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = low - 0.5 * spacing
+    votes = np.zeros(shape, np.int8)
+    for axis in range(3):
+        turned = [(axis + 1) % 3, (axis + 2) % 3, axis]
+        some = mask_of_surface(surface, affine[:, [*turned, 3]], [shape[a] for a in turned])
+        votes += np.transpose(some, np.argsort(turned))
+    mask: Bools = votes >= 2
     if not mask.any():
         raise EmptyStructureError("the mesh is open and encloses nothing: close it, or give a label map")
-    affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = low
-    done.append(f"rebuilt on a {spacing:.2f} mm grid: the mesh was not manifold")
-    return surface_of_mask(mask, affine)
-
-
-def winding_numbers(surface: Surface, points_mm: Floats) -> Floats:
-    """How often the surface winds about each point, (n,): 1 inside a closed solid, 0 outside.
-
-    The solid angles of the triangles (Van Oosterom & Strackee 1983) sum to it.
-    """
-    corners = surface.vertices_mm[surface.triangles]
-    result = np.empty(len(points_mm))
-    step = max(1, int(2e6 / len(corners)))
-    for begin in range(0, len(points_mm), step):
-        a, b, c = (corners[None, :, i] - points_mm[begin : begin + step, None] for i in range(3))
-        la, lb, lc = (np.linalg.norm(v, axis=2) for v in (a, b, c))
-        top = np.einsum("pti,pti->pt", a, np.cross(b, c))
-        bottom = la * lb * lc
-        for one, other, length in ((a, b, lc), (b, c, la), (c, a, lb)):
-            bottom = bottom + np.einsum("pti,pti->pt", one, other) * length
-        result[begin : begin + step] = 2.0 * np.arctan2(top, bottom).sum(axis=1) / (4.0 * np.pi)
-    return result
+    done.append(
+        f"rebuilt on a {spacing:.2f} mm grid: edges with more than two triangles, or crossing borders"
+    )
+    return surface_of_mask(mask, affine, sigma_mm=spacing)

@@ -243,7 +243,8 @@ def mask_of_surface(surface: Surface, affine: npt.ArrayLike, shape: Sequence[int
     """Return the voxels (i, j, k) of a grid whose centres lie inside a closed surface.
 
     One ray along k through each column of voxels, a thousandth of a voxel aside, because the vertices of a
-    surface that was cut from this grid lie on those lines.
+    surface that was cut from this grid lie on those lines. A column that crosses an odd number of times (an
+    open surface) counts as outside.
     """
     mask = np.zeros(tuple(shape), bool)
     if not len(surface.triangles):
@@ -262,6 +263,8 @@ def mask_of_surface(surface: Surface, affine: npt.ArrayLike, shape: Sequence[int
     )
     for ray in np.flatnonzero(np.diff(offsets)):
         crossings = ts[offsets[ray] : offsets[ray + 1]] + bottom
+        if len(crossings) % 2:
+            continue
         for enter, leave in zip(crossings[0::2], crossings[1::2], strict=False):
             first, last = max(int(np.ceil(enter)), 0), min(int(np.floor(leave)), shape[2] - 1)
             mask[i[ray], j[ray], first : last + 1] = True
