@@ -28,9 +28,10 @@ FAST = (
     "txt.ply",
     "obj",
     "glb",
+    "vtp",
     "toml",
 )
-SLOW = ("vtp", "vtk", "dcm")
+SLOW = ("vtk", "dcm")
 EXTREMES = (
     b"0",
     b"-1",

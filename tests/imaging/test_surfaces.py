@@ -14,6 +14,7 @@ from injectplan.imaging.meshes import read_mesh
 from injectplan.imaging.surfaces import read_surface, read_surfaces, write_surface
 from injectplan.imaging.units import extents, mm_per_unit
 from injectplan.imaging.values import Surface
+from injectplan.imaging.vtp import read_vtp
 from oracles_imaging import tetrahedron, write_text_ply, write_text_stl
 
 
@@ -71,6 +72,42 @@ def test_we_read_what_others_write(tmp_path: Path, suffix: str) -> None:
         back = Surface(*read_mesh(path))
         assert back.volume_ml == pytest.approx(given.volume_ml, rel=1e-4)
         assert back.closed
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("encoded", [0, 1])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_every_way_vtk_writes_vtp(tmp_path: Path, mode: int, encoded: int, packed: bool, bits: int) -> None:
+    from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+    sphere = pyvista.Sphere(theta_resolution=20, phi_resolution=20)
+    writer = vtkXMLPolyDataWriter()
+    writer.SetFileName(str(tmp_path / "x.vtp"))
+    writer.SetInputData(sphere)
+    writer.SetDataMode(mode)
+    writer.SetEncodeAppendedData(encoded)
+    writer.SetHeaderType(bits)
+    writer.SetBlockSize(2400)  # several blocks an array
+    if packed:
+        writer.SetCompressorTypeToZLib()
+    else:
+        writer.SetCompressorTypeToNone()
+    writer.Write()
+    found = read_vtp(tmp_path / "x.vtp")
+    assert found is not None, "our own reader takes it"
+    points, triangles, arrays = found
+    assert np.allclose(points, sphere.points, atol=1e-6)
+    assert np.array_equal(triangles, sphere.regular_faces)
+    assert np.allclose(arrays["Normals"], sphere["Normals"], atol=1e-5)
+
+
+def test_vtp_that_only_vtk_reads_goes_to_vtk(tmp_path: Path) -> None:
+    cube = pyvista.Cube()  # quadrilaterals
+    cube.clear_data()
+    cube.save(tmp_path / "cube.vtp")
+    assert read_vtp(tmp_path / "cube.vtp") is None
+    assert abs(Surface(*read_mesh(tmp_path / "cube.vtp")).volume_ml) == pytest.approx(1e-3)
 
 
 def test_text_formats_and_polygons(tmp_path: Path) -> None:
@@ -162,7 +199,8 @@ VTP = '<VTKFile type="PolyData"><PolyData><Piece NumberOfPoints="1000000000000" 
         ("x.obj", b"v 0 0 zero\n", "damaged .obj file"),
         ("x.glb", b"glTF" + bytes(40), "is not GLB version 2"),
         ("x.vtk", b"# vtk DataFile Version 3.0\nx\nASCII\nDATASET UNSTRUCTURED_GRID\n", "no polygon surface"),
-        ("x.vtp", VTP.encode(), "cannot be read|damaged|holds no triangle"),
+        ("x.vtp", VTP.encode(), "is damaged XML"),
+        ("x.vtp", b"<!DOCTYPE x [<!ENTITY a 'b'>]><VTKFile/>", "declares XML entities"),
         ("x.step", b"hello", "no known surface format"),
     ],
 )

@@ -156,7 +156,7 @@ def test_bad_nrrd_is_refused_by_name(tmp_path: Path, content: bytes, error: type
 
 def test_a_gzip_bomb_is_read_no_further_than_the_header_says(tmp_path: Path) -> None:
     path = tmp_path / "x.nrrd"
-    path.write_bytes(header(encoding="gzip") + gzip.compress(DATA + bytes(200_000_000)))
+    path.write_bytes(header(encoding="gzip") + gzip.compress(DATA + bytes(50_000_000)))
     assert read_labelmap(path, "pymskt").counts == {1: 32}
 
 

@@ -59,6 +59,6 @@ def read_dicom(path: str | Path) -> RawImage | Segmentation:
     notices: tuple[Notice, ...] = ()
     if meta["fractional"]:
         notices = (
-            Notice("fractional-labels", f"{path.name} is fractional; 0.5 and more was taken as inside"),
+            Notice("fractional-labels", "the segmentation is fractional; 0.5 and more was taken as inside"),
         )
     return Segmentation(segments=tuple(segments), affine=affine, shape=values.shape[:3], notices=notices)

@@ -1,16 +1,14 @@
-"""Triangle meshes from STL, PLY, OBJ and GLB bytes, bounded; and written as STL, PLY, GLB and VTP.
+"""Triangle meshes from STL, PLY, OBJ and GLB bytes, bounded; and written as STL, PLY and GLB.
 
-Our own readers, since these formats are a page each and hostile files must not crash the process; VTK's
-formats go through a process of their own (`child`).
+Our own readers, since these formats are a page each and hostile files must not crash the process; what
+only VTK reads goes through a process of its own (`child`).
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ import numpy.typing as npt
 from injectplan.errors import FileError
 from injectplan.imaging import child
 from injectplan.imaging._bounds import existing_file
+from injectplan.imaging.vtp import read_vtp
 from injectplan.kernels.cast import Floats, Ints
 
 MAX_MESH_BYTES = 1_000_000_000
@@ -44,8 +43,12 @@ def read_mesh(path: str | Path) -> Mesh:
         )
     suffix = path.suffix.lower()
     if suffix in (".vtk", ".vtp"):
-        arrays, _ = child.run("vtk_surface", [path], path)
-        vertices, triangles = arrays["points"], arrays["triangles"]
+        ours = read_vtp(path) if suffix == ".vtp" else None
+        if ours is None:
+            arrays, _ = child.run("vtk_surface", [path], path)
+            vertices, triangles = arrays["points"], arrays["triangles"]
+        else:
+            vertices, triangles, _ = ours
     else:
         reader = {".stl": _read_stl, ".ply": _read_ply, ".obj": _read_obj, ".glb": _read_glb}.get(suffix)
         if reader is None:
@@ -417,42 +420,3 @@ def write_glb(path: Path, vertices: Floats, triangles: Ints, color: tuple[int, i
         + struct.pack("<I4s", len(text), b"JSON") + text
         + struct.pack("<I4s", len(body), b"BIN\0") + body
     )  # fmt: skip
-
-
-_VTK_TYPES = {"f8": "Float64", "f4": "Float32", "i8": "Int64", "i4": "Int32", "u1": "UInt8", "u2": "UInt16"}
-
-
-def write_vtp(
-    path: Path, vertices: Floats, triangles: Ints, point_data: Mapping[str, npt.NDArray[Any]] | None = None
-) -> None:
-    """Write VTK XML PolyData, zlib-compressed, with arrays on its points; opens in ParaView and 3D Slicer."""
-
-    def block(name: str, array: npt.NDArray[Any], width: int = 1) -> str:
-        array = np.ascontiguousarray(array)
-        data = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        packed = zlib.compress(data, 4)
-        # one block of the whole length; the header counts blocks, block size, last partial size, packed sizes
-        head = struct.pack("<4Q", 1, len(data), 0, len(packed)) if data else struct.pack("<Q", 0)
-        text = base64.b64encode(head) + (base64.b64encode(packed) if data else b"")
-        kind = _VTK_TYPES[array.dtype.str[1:]]
-        return (
-            f'<DataArray type="{kind}" Name="{name}" NumberOfComponents="{width}" format="binary">'
-            f"{text.decode()}</DataArray>"
-        )
-
-    arrays = "".join(
-        block(name, array, array.shape[1] if array.ndim == 2 else 1)
-        for name, array in (point_data or {}).items()
-    )
-    offsets = np.arange(1, len(triangles) + 1, dtype=np.int64) * 3
-    path.write_text(
-        '<?xml version="1.0"?>\n<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" '
-        'header_type="UInt64" compressor="vtkZLibDataCompressor">\n<PolyData>\n'
-        f'<Piece NumberOfPoints="{len(vertices)}" NumberOfVerts="0" NumberOfLines="0" NumberOfStrips="0" '
-        f'NumberOfPolys="{len(triangles)}">\n<PointData>{arrays}</PointData>\n'
-        f"<Points>{block('Points', vertices.astype(np.float64), 3)}</Points>\n"
-        f"<Polys>{block('connectivity', triangles.astype(np.int64).ravel())}"
-        f"{block('offsets', offsets)}</Polys>\n"
-        "</Piece>\n</PolyData>\n</VTKFile>\n",
-        encoding="utf-8",
-    )

@@ -5,28 +5,40 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import numpy.typing as npt
-from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import logger
-from nibabel.spatialimages import HeaderDataError, ImageDataError
-from nibabel.wrapstruct import WrapStructError
 
 from injectplan.errors import FileError, UnitsError
 from injectplan.imaging._bounds import RawImage, check_affine, check_shape, existing_file
 from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
-_UNREADABLE = (
-    ImageFileError, HeaderDataError, ImageDataError, WrapStructError, OSError, EOFError, ValueError, KeyError,
-    IndexError, TypeError, OverflowError, MemoryError, struct.error, zlib.error,
-)  # fmt: skip
-logger.setLevel(logging.CRITICAL + 1)  # what it would print on stderr, our messages say
 _MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+
+
+@cache
+def _nibabel() -> Any:
+    """Import nibabel on first use (0.4 s), silent: what it would print on stderr, our messages say."""
+    import nibabel
+    from nibabel.imageglobals import logger
+
+    logger.setLevel(logging.CRITICAL + 1)
+    return nibabel
+
+
+@cache
+def _unreadable() -> tuple[type[BaseException], ...]:
+    """Return everything that nibabel raises on a damaged file."""
+    nib = _nibabel()
+    return (
+        nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, nib.wrapstruct.WrapStructError,
+        nib.spatialimages.ImageDataError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError,
+        OverflowError, MemoryError, struct.error, zlib.error,
+    )  # fmt: skip
 
 
 def read_nifti(path: str | Path) -> RawImage:
@@ -36,7 +48,7 @@ def read_nifti(path: str | Path) -> RawImage:
     """
     path = existing_file(path)
     try:
-        image = nibabel.load(path)
+        image = _nibabel().load(path)
         header = image.header
         shape = tuple(int(n) for n in image.shape)
         dtype = np.dtype(header.get_data_dtype())
@@ -45,7 +57,7 @@ def read_nifti(path: str | Path) -> RawImage:
             header["sform_code"] > 0 or header["qform_code"] > 0
         )
         affine = np.array(image.affine, dtype=np.float64)
-    except _UNREADABLE as error:
+    except _unreadable() as error:
         raise FileError(
             f"{path}: cannot be read as NIfTI ({_short(error)}); copy or export it again"
         ) from error
@@ -64,10 +76,10 @@ def read_nifti(path: str | Path) -> RawImage:
     affine = check_affine(path, affine)
     try:
         values = np.asarray(image.dataobj).reshape(shape)
-    except _UNREADABLE as error:
+    except _unreadable() as error:
         raise FileError(f"{path}: truncated or damaged ({_short(error)}); copy it again") from error
     notices = () if stated else (
-        Notice("no-geometry", f"{path.name} states no orientation; axes were taken as R, A, S"),
+        Notice("no-geometry", "the file states no orientation; axes were taken as R, A, S"),
     )  # fmt: skip
     return RawImage(values=values, affine=affine, notices=notices)
 
@@ -81,7 +93,7 @@ def write_nifti(path: Path, values: npt.NDArray[Any], affine: Floats) -> None:
     values = np.asarray(values)
     if max(values.shape) > 32767:
         raise UnitsError(f"{path}: an axis has {max(values.shape)} voxels, NIfTI-1 holds 32767; write .nrrd")
-    image = nibabel.Nifti1Image(values, np.asarray(affine))
+    image = _nibabel().Nifti1Image(values, np.asarray(affine))
     image.header.set_xyzt_units("mm")
     image.set_sform(affine, code=1)
-    nibabel.save(image, path)
+    _nibabel().save(image, path)

@@ -140,7 +140,7 @@ def _geometry(
         for axis, place in zip(range(first, min(n, first + 3)), range(3), strict=False):
             step = spacings[axis] if np.isfinite(spacings[axis]) else 1.0
             directions[axis] = [step if i == place else 0.0 for i in range(3)]
-        notices.append(Notice("no-geometry", f"{path.name} states no directions; axes were taken as L, P, S"))
+        notices.append(Notice("no-geometry", "the file states no directions; axes were taken as L, P, S"))
     spatial = [i for i, d in enumerate(directions) if d is not None]
     others = [i for i in range(n) if i not in spatial]
     if len(spatial) not in (2, 3) or len(others) > 1:
@@ -161,7 +161,7 @@ def _geometry(
     if space and space not in _SPACES_LPS:
         raise FileError(f"{path}: space '{space[:40]}' is not read; export it in LPS or RAS")
     if not space and not notices:
-        notices.append(Notice("no-geometry", f"{path.name} states no space; it was taken as LPS"))
+        notices.append(Notice("no-geometry", "the file states no space; it was taken as LPS"))
     return flip_affine_lps_ras(affine), others[0] if others else None, tuple(notices)
 
 

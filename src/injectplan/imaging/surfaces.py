@@ -12,9 +12,10 @@ import numpy.typing as npt
 from injectplan.errors import UsageError
 from injectplan.files import atomic_file
 from injectplan.frames import flip_lps_ras
-from injectplan.imaging.meshes import read_mesh, write_glb, write_ply, write_stl, write_vtp
+from injectplan.imaging.meshes import read_mesh, write_glb, write_ply, write_stl
 from injectplan.imaging.units import Units, mm_per_unit
 from injectplan.imaging.values import Surface
+from injectplan.imaging.vtp import write_vtp
 from injectplan.measure import Notice
 
 
