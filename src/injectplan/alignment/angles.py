@@ -200,21 +200,15 @@ def _torsion(proximal_line: str, distal_line: tuple[str, str]) -> Callable[[Poin
     return compute
 
 
-def _tibia_frame(p: Points) -> tuple[Floats, Floats]:
-    proximal = -_tibia_axis(p)
-    return _unit(_across(p["medial_plateau"] - p["lateral_plateau"], proximal)), proximal
-
-
 def _mldta(p: Points, handed: float) -> Floats:
-    medial, proximal = _tibia_frame(p)
-    lateral = p["plafond_lateral"] - p["plafond_medial"]
-    return _between(proximal, _across(lateral, np.cross(medial, proximal)))
+    return _between(-_tibia_axis(p), p["plafond_lateral"] - p["plafond_medial"])
 
 
 def _talar_tilt(p: Points, handed: float) -> Floats:
-    medial, proximal = _tibia_frame(p)
+    proximal = -_tibia_axis(p)
     plafond = p["plafond_medial"] - p["plafond_lateral"]
     talus = p["talar_dome_medial"] - p["talar_dome_lateral"]
+    medial = _unit(_across(plafond, proximal))
     return _atan2(_dot(talus, proximal), _dot(talus, medial)) - _atan2(
         _dot(plafond, proximal), _dot(plafond, medial)
     )
@@ -240,7 +234,7 @@ def _grood_suntay(which: int) -> Callable[[Points, float], Floats]:
 
 
 def _pelvic_frame(p: Points) -> tuple[Floats, Floats, Floats]:
-    """Lateral (towards this side's spine), anterior and superior unit vectors of the anterior pelvic plane."""
+    """Lateral, anterior and superior unit vectors of the anterior pelvic plane."""
     lateral = _unit(p["anterior_superior_iliac_spine"] - p["opposite_anterior_superior_iliac_spine"])
     middle = 0.5 * (p["anterior_superior_iliac_spine"] + p["opposite_anterior_superior_iliac_spine"])
     superior = _unit(_across(middle - p["pubic_tubercle_midpoint"], lateral))
@@ -287,6 +281,9 @@ _PELVIS = (
     "hip_center", "anterior_superior_iliac_spine", "opposite_anterior_superior_iliac_spine",
     "pubic_tubercle_midpoint",
 )  # fmt: skip
+_ANKLE_FRONTAL = (
+    "frontal plane of the ankle: tibial mechanical axis and the direction of the medial malleolus"
+)
 _TORSION_PLANE = "perpendicular to the tibial mechanical axis"
 _EXTERNAL = "external torsion positive"
 _ANTEVERSION = "anteversion positive"
@@ -350,12 +347,11 @@ DEFINITIONS: Mapping[str, Definition] = {
         _TORSION_PLANE, "line of the plateau centres against bimalleolar axis", _EXTERNAL,
         _torsion("", ("medial_malleolus", "lateral_malleolus"))),
     "mldta_deg": Definition(
-        (*_MECHANICAL_TIBIA, "plafond_medial", "plafond_lateral"),
-        "frontal plane of the tibia: its mechanical axis and the plateau line",
+        ("tibial_knee_center", "ankle_center", "plafond_medial", "plafond_lateral"), _ANKLE_FRONTAL,
         "lateral angle of mechanical axis and plafond line", "less than 90 is valgus", _mldta),
     "talar_tilt_deg": Definition(
-        (*_MECHANICAL_TIBIA, "plafond_medial", "plafond_lateral", "talar_dome_medial", "talar_dome_lateral"),
-        "frontal plane of the tibia: its mechanical axis and the plateau line",
+        ("tibial_knee_center", "ankle_center", "plafond_medial", "plafond_lateral", "talar_dome_medial",
+         "talar_dome_lateral"), _ANKLE_FRONTAL,
         "plafond line against talar dome line", "opening laterally positive", _talar_tilt),
     "grood_suntay_deg.flexion": Definition(
         (*_AXES, *_CONDYLES, "medial_plateau", "lateral_plateau"), "about the femur's mediolateral axis",

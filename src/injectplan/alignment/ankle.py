@@ -10,6 +10,7 @@ from injectplan.alignment.bones import Bone, main_loop, section
 from injectplan.alignment.fits import fit_plane
 from injectplan.alignment.tibia import TibiaFit
 from injectplan.errors import LandmarkError
+from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 
@@ -23,7 +24,7 @@ class TalusFit:
 
 
 def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
-    """Find the line along the top of the talar dome, seen along the tibia; LandmarkError if it is not below."""
+    """Find the line along the top of the talar dome, seen along the tibia; not below: LandmarkError."""
     assert tibia.ankle_center is not None
     offset = talus.points - tibia.ankle_center
     h = offset @ tibia.proximal
@@ -34,8 +35,11 @@ def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
         raise LandmarkError("the talar dome does not lie under the plafond: another frame, or cut")
     point, normal, residual = fit_plane(talus.points[facing], talus.weights[facing], tibia.proximal, 2.0)
 
+    assert tibia.plafond is not None
+    across = unit(tibia.plafond[0] - tibia.plafond[1])
+
     def end(side: float) -> Floats:
-        at = tibia.ankle_center + side * 10.0 * tibia.across
+        at = tibia.ankle_center + side * 10.0 * across
         return np.asarray(at - float((at - point) @ normal) / float(tibia.proximal @ normal) * tibia.proximal)
 
     return TalusFit(dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)

@@ -27,7 +27,8 @@ class Bone:
     """One connected piece of surface, triangles counter-clockwise from outside.
 
     points (n, 3), weights (n,) mm² around each vertex, normals (n, 3) smoothed over a few millimetres,
-    triangles (m, 3), edge_mm the median edge as given, border (b, 3) midpoints of open edges.
+    triangles (m, 3), edge_mm the median edge as given, border (b, 3) midpoints of open edges,
+    cap the flat face that the field of view's edge left (outward normal, its points), None without one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Bone:
     normals: Floats
     edge_mm: float
     border: Floats
+    cap: tuple[Floats, Floats] | None
     notices: tuple[Notice, ...] = ()
 
 
@@ -169,7 +171,7 @@ def prepare(surface: Surface, name: str) -> Bone:
     if len(border):
         notices.append(Notice("open_surface", f"the surface of {name} is open ({len(border)} edges)", name))
     return Bone(
-        name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm, border=border,
+        name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm, border=border, cap=flat_cap(points, triangles),
         normals=_smooth(points, triangles, normals, edge_mm, 2.0), notices=tuple(notices),
     )  # fmt: skip
 
@@ -270,30 +272,55 @@ def axis_candidates(bone: Bone, toward: Floats | None = None) -> list[Floats]:
     result = [sign * vectors[:, i] for i in (2, 1, 0) for sign in (1.0, -1.0)]
     if len(bone.border) >= 6:
         result.append(unit(bone.border.mean(axis=0) - center))
-    cap = flat_cap(bone)
+    cap = bone.cap
     if cap is not None:
-        result += [unit(cap), unit(unit(cap) + unit(offset[np.argmax(offset @ cap)]))]
+        result.append(unit(cap[0]))
+        result.append(unit(cap[1].mean(axis=0) - center))
     if toward is not None:
         result.append(unit(toward))
     return result
 
 
-def flat_cap(bone: Bone) -> Floats | None:
-    """Outward normal of the largest flat face, as a field of view's edge leaves it; None without one."""
-    corners = bone.points[bone.triangles]
+def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None:
+    """The largest flat face, as a field of view's edge leaves it: outward normal, its points (k, 3)."""
+    corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = 0.5 * np.linalg.norm(cross, axis=1)
-    keep = area > 1e-9
-    normal = cross[keep] / (2.0 * area[keep, None])
-    height = (corners[keep].mean(axis=1) * normal).sum(axis=1)
-    order = np.argsort(-area[keep])[:: max(1, int(keep.sum()) // 300)]
-    best, found = 120.0, None
-    for i in order:
-        same = (normal @ normal[i] > 0.995) & (np.abs(height - height[i]) < 0.8)
-        total = float(area[keep][same].sum())
-        if total > best:
-            best, found = total, np.average(normal[same], axis=0, weights=area[keep][same])
+    keep = np.flatnonzero(area > 1e-9)
+    area, middle = area[keep], corners[keep].mean(axis=1)
+    normal = cross[keep] / (2.0 * area[:, None])
+    height = (middle * normal).sum(axis=1)
+    # bins of like normal and height hold a flat face together; a curved one spreads over many
+    key = np.column_stack([np.round(normal * 12.0), np.round(height / 1.5)]).astype(np.int64)
+    _, inverse = np.unique(key, axis=0, return_inverse=True)
+    total = np.bincount(inverse.ravel(), weights=area)
+    best, found = 150.0, None
+    for i in np.argsort(-total)[:6]:
+        mates = inverse.ravel() == i
+        n = unit(np.average(normal[mates], axis=0, weights=area[mates]))
+        h = float(np.average(middle[mates] @ n, weights=area[mates]))
+        same = (normal @ n > 0.99) & (np.abs(middle @ n - h) < 0.6)
+        flat = float(area[same].sum())
+        # a cut leaves nothing beyond its plane
+        if flat > best and float((points @ n).max()) < h + 2.0:
+            best, found = flat, (n, middle[same])
     return found
+
+
+def seen_until(bone: Bone, axis: Floats) -> float:
+    """Height along the axis up to which a cut bone is whole: below its cut face and its open border."""
+    s = bone.points @ axis
+    low, high = float(s.min()), float(s.max())
+    result = high
+    half = low + 0.6 * (high - low)
+    if len(bone.border):
+        heights = bone.border @ axis
+        if np.any(heights > half):
+            result = min(result, float(heights[heights > half].min()))
+    cap = bone.cap
+    if cap is not None and cap[0] @ axis > 0.5:
+        result = min(result, float((cap[1] @ axis).min()))
+    return result
 
 
 def hull_area(flat: Floats) -> float:

@@ -18,9 +18,10 @@ from injectplan.alignment.bones import (
     hull_area,
     hull_indices,
     sections,
+    seen_until,
     shaft_line,
 )
-from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of
+from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of, tukey
 from injectplan.alignment.hip import ProximalFemur, measure_proximal_femur
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
@@ -30,6 +31,8 @@ from injectplan.kernels.cast import Floats
 KNEE_WIDTH_MM = (48.0, 115.0)  # epicondylar width 72.5 ± 3.5 (F), 82.7 ± 4.0 (M)
 HEAD_RADIUS_MM = (15.0, 34.0)  # head diameter 43 to 48
 NOTCH_DEPTH_SHARE = 0.11
+NOTCH_HEIGHTS = np.array([0.12, 0.18, 0.24, 0.30, 0.36, 0.42])  # of the width, above the lowest point
+
 CONDYLE_RADIUS_MM = (12.0, 34.0)
 
 
@@ -102,9 +105,12 @@ def knee_end(bone: Bone, axis: Floats) -> KneeEnd | None:
 def _deepest_notch(
     bone: Bone, axis: Floats, u: Floats, v: Floats, low: float, width: float
 ) -> tuple[Floats, float, float, Floats] | None:
-    """Among a few sections of the knee end: outward normal, depth (share of width), length and middle."""
-    best = None
-    heights = low + width * np.array([0.10, 0.15, 0.20, 0.25, 0.30])
+    """The notch that sections at several heights show: outward normal, depth (share of width), length, middle.
+
+    Far down the condyles stand apart in front as well; only behind does the gap last through all heights.
+    """
+    found = []
+    heights = low + width * NOTCH_HEIGHTS
     for loops in sections(bone, np.zeros(3), axis, heights):
         if not loops:
             continue
@@ -118,18 +124,25 @@ def _deepest_notch(
         for i in np.argsort(-length)[:4]:
             along = edges[i] / length[i]
             t = (points - ring[i]) @ along / length[i]
-            inside = (t > 0.3) & (t < 0.7)
-            if length[i] < 0.3 * width or not inside.any():
+            inside = (t > 0.4) & (t < 0.6)
+            if length[i] < 0.25 * width or not inside.any():
                 continue
             # under the edge's middle the nearest bone lies as deep as the notch
             depth = float(((points[inside] - ring[i]) @ np.array([-along[1], along[0]])).min()) / width
-            if best is None or depth * length[i] > best[1] * best[2]:
-                best = (np.array([along[1], -along[0]]), depth, float(length[i]), ring[i] + 0.5 * edges[i])
-    return best
+            found.append((np.array([along[1], -along[0]]), depth, float(length[i]), ring[i] + 0.5 * edges[i]))
+    if not found:
+        return None
+    normals = np.array([f[0] for f in found])
+    merit = np.array([f[1] * f[2] for f in found])
+    alike = normals @ normals.T > 0.85
+    k = int(np.argmax((alike * merit).sum(axis=1)))
+    mates = np.flatnonzero(alike[k])
+    best = found[mates[int(np.argmax(merit[mates]))]]
+    return best[0], best[1], float(merit[mates].sum()) / (best[1] * len(NOTCH_HEIGHTS)), best[3]
 
 
-def find_knee_end(bone: Bone, toward: Floats | None) -> KneeEnd:
-    """Choose the axis along which the notch is deepest and the bone narrows into a shaft."""
+def find_knee_ends(bone: Bone, toward: Floats | None) -> list[KneeEnd]:
+    """Rank the axes along which the notch is deep and the bone narrows into a shaft, best first."""
     candidates = axis_candidates(bone, toward)
     ends = [knee_end(bone, axis) for axis in candidates]
     found = [end for end in ends if end is not None]
@@ -150,7 +163,8 @@ def find_knee_end(bone: Bone, toward: Floats | None) -> KneeEnd:
             f"the knee end of {bone.name} is {best.width_mm:.0f} mm wide (a femur's is "
             f"{KNEE_WIDTH_MM[0]:.0f} to {KNEE_WIDTH_MM[1]:.0f} mm): check the units"
         )
-    return best
+    order = sorted(found, key=lambda end: -end.score)
+    return [end for end in order if end.depth_share >= NOTCH_DEPTH_SHARE and end.score > 0.25 * best.score]
 
 
 def find_head(bone: Bone, axis: Floats, seed: int) -> Sphere:
@@ -173,9 +187,13 @@ def find_head(bone: Bone, axis: Floats, seed: int) -> Sphere:
 
 def _condyle_cylinder(
     bone: Bone, proximal: Floats, across: Floats, posterior: Floats,
-    condyles: tuple[Floats, Floats], width: float,
-) -> Cylinder:  # fmt: skip
-    """Cylinder through both posterior condyles; only their crests count, not their flanks."""
+    condyles: tuple[Floats, Floats], width: float, divide: float,
+) -> tuple[Cylinder, float]:  # fmt: skip
+    """Cylinder through both posterior condyles (only their crests count, not their flanks), and their middle.
+
+    divide : coordinate along `across` of the notch, between the condyles.
+    The middle is the coordinate along `across` half way between the two crests' centroids.
+    """
     radius = 0.26 * width
     center = 0.5 * (condyles[0] + condyles[1]) - radius * posterior
     axis = across
@@ -205,7 +223,15 @@ def _condyle_cylinder(
     assert fit is not None
     if not CONDYLE_RADIUS_MM[0] <= fit.radius_mm <= CONDYLE_RADIUS_MM[1]:
         raise LandmarkError(f"the condyles' cylinder has a radius of {fit.radius_mm:.1f} mm, no femur's")
-    return Cylinder(center=center, axis=axis, radius_mm=radius, residual_mm=fit.residual_mm)
+    offset = bone.points[keep] - center
+    radial = offset - (offset @ axis)[:, None] * axis
+    w = bone.weights[keep] * tukey(np.linalg.norm(radial, axis=1) - radius, 2.0)
+    m = bone.points[keep] @ across
+    inner, outer = m < divide, m >= divide
+    if w[inner].sum() <= 0.0 or w[outer].sum() <= 0.0:
+        raise LandmarkError(f"only one posterior condyle of the {bone.name} is in view")
+    middle = 0.5 * sum(float(np.average(m[side], weights=w[side])) for side in (inner, outer))
+    return Cylinder(center=center, axis=axis, radius_mm=radius, residual_mm=fit.residual_mm), middle
 
 
 def _notch_point(points: Floats, proximal: Floats, across: Floats, left: Floats, right: Floats) -> Floats:
@@ -242,7 +268,18 @@ def measure_femur(bone: Bone, *, toward: Floats | None = None, seed: int = 0) ->
     LandmarkError where the shape is no femur's knee end or a fit fails; a head outside the view is told in
     `head_missing` instead.
     """
-    end = find_knee_end(bone, toward)
+    failure: LandmarkError | None = None
+    for end in find_knee_ends(bone, toward)[:4]:
+        try:
+            return _measure_from(bone, end, seed)
+        except LandmarkError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
+    """Refine everything from one rough view of the knee end."""
     axis, width = end.axis, end.width_mm
     head, missing = None, ""
     length = float(np.ptp(bone.points @ axis))
@@ -269,26 +306,25 @@ def measure_femur(bone: Bone, *, toward: Floats | None = None, seed: int = 0) ->
         if np.linalg.norm(middle - before) < 1e-9 and np.linalg.norm(y - proximal) < 1e-12:
             break
         proximal = y
-    cylinder = _condyle_cylinder(bone, proximal, across, posterior, condyles, width)
-    knee_center = _knee_center(bone, proximal, across, cylinder, notch, condyles)
+    cylinder, crests = _condyle_cylinder(
+        bone, proximal, across, posterior, condyles, width, float(notch @ across)
+    )
+    knee_center = _knee_center(across, cylinder, notch, crests)
     if head is not None:
         shaft_center, shaft_axis, residual = _femur_shaft(bone, shaft_axis, width, whole=True)
     near = bone.points @ proximal < float((bone.points @ proximal).min()) + 0.6 * width
     m = bone.points[near] @ cylinder.axis
     epicondyles = (bone.points[near][int(np.argmax(m))], bone.points[near][int(np.argmin(m))])
-    s = (bone.points - notch) @ shaft_axis
-    low = float(((bone.points - notch) @ proximal).min())
-    top = float(s.max())
     hip, hip_missing = None, missing
     if head is not None:
         try:
-            hip = measure_proximal_femur(bone, head, (shaft_center, shaft_axis), -posterior)
+            hip = measure_proximal_femur(bone, head, shaft_axis, -posterior)
         except LandmarkError as error:
             hip_missing = str(error)
     return FemurFit(
         bone=bone, proximal=proximal, across=across, posterior=posterior, width_mm=width,
         knee_center=knee_center, notch=notch, distal=distal, condyles=condyles, epicondyles=epicondyles,
-        cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual, length_mm=top - low, head=head,
+        cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual, length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
     )  # fmt: skip
 
@@ -303,11 +339,11 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
         if whole:
             bottom, top = low + 0.28 * (high - low), low + 0.75 * (high - low)
         else:
-            top = high - 6.0
-            bottom = max(low + 0.62 * width, min(low + 0.95 * width, top - 45.0))
-        if top - bottom < 12.0:
+            top = seen_until(bone, direction) - 2.0
+            bottom = max(low + 0.46 * width, min(low + 0.95 * width, top - 45.0))
+        if top - bottom < 5.0:
             raise LandmarkError(
-                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft above the condyles (needs 12 mm)"
+                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft above the condyles (needs 5 mm)"
             )
         center, direction, residual = shaft_line(bone, direction, bottom, top)
     return center, direction, residual
@@ -329,7 +365,7 @@ def _posterior_line(
         new = np.cross(side, y)
         back = new if new @ back > 0 else -new
     gap = float((region[j] - region[i]) @ side)
-    if not 0.35 * width < gap < 0.95 * width:
+    if not 0.30 * width < gap < 0.95 * width:
         raise LandmarkError(
             f"the posterior condyles of {bone.name} lie {gap:.0f} mm apart, {width:.0f} mm wide"
         )
@@ -347,13 +383,9 @@ def _distal_line(
     return region[j], region[i]
 
 
-def _knee_center(
-    bone: Bone, y: Floats, across: Floats, cylinder: Cylinder, notch: Floats,
-    condyles: tuple[Floats, Floats],
-) -> Floats:  # fmt: skip
-    """The point of the condyles' axis in the middle of the notch, half way between notch and condyles."""
-    between = 0.5 * float((condyles[0] + condyles[1]) @ across)
-    at = 0.5 * (between + float(notch @ across))
+def _knee_center(across: Floats, cylinder: Cylinder, notch: Floats, crests: float) -> Floats:
+    """The point of the condyles' axis half way between the notch and the middle of the crests."""
+    at = 0.5 * (crests + float(notch @ across))
     return np.asarray(
         cylinder.center + (at - cylinder.center @ across) / (cylinder.axis @ across) * cylinder.axis
     )

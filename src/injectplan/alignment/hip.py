@@ -14,7 +14,7 @@ from injectplan.kernels.cast import Floats
 
 ALPHA_TOLERANCE_MM = 1.0  # 0.5 mm fails on MRI meshes
 NECK_BASE_BELOW_MM = (
-    10.0  # assumed: the lesser trochanter's upper edge lies about this far below the crossing
+    10.0  # assumed: the lesser trochanter's upper edge lies about there
 )
 
 
@@ -30,13 +30,12 @@ class ProximalFemur:
 
 
 def measure_proximal_femur(
-    bone: Bone, head: Sphere, shaft: tuple[Floats, Floats], anterior: Floats
+    bone: Bone, head: Sphere, axis: Floats, anterior: Floats
 ) -> ProximalFemur:
     """Find the neck and the upper shaft of a femur whose head is known.
 
-    shaft : a point and the unit direction (proximal) of the whole shaft's axis.  anterior : unit.
+    axis : unit direction of the whole shaft, proximal.  anterior : unit.
     """
-    point, axis = shaft
     low = float((bone.points @ axis).min())
     length = float(head.center @ axis) - low
     center, up, _ = shaft_line(bone, axis, low + 0.58 * length, low + 0.80 * length)

@@ -100,7 +100,8 @@ def fit_bones(
     missing: dict[str, str] = {}
     together = femur is not None and tibia is not None
     if together:
-        assert femur is not None and tibia is not None
+        assert femur is not None
+        assert tibia is not None
         apart = _apart(femur, tibia)
         if apart:
             missing["frames"] = apart
@@ -419,7 +420,7 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
         for name, sign in (("pilon_medial", 1.0), ("pilon_lateral", -1.0)):
             result[name] = center_point(
                 t.pilon_center + sign * 18.0 * towards, 2.0,
-                "long axis of the tibia's section 8 mm above the plafond", "", edge)  # fmt: skip
+                "from the tibia's centroid 8 mm above the plafond towards the malleolus", "", edge)  # fmt: skip
     return result
 
 

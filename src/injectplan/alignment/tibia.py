@@ -14,6 +14,7 @@ from injectplan.alignment.bones import (
     hull_indices,
     main_loop,
     section,
+    seen_until,
     shaft_line,
 )  # fmt: skip
 from injectplan.alignment.fits import fit_plane, frame_of
@@ -200,14 +201,10 @@ def measure_tibia(
         bone=bone, proximal=y, across=across, posterior=back, width_mm=full, knee_center=knee,
         plateaus=(on_plane(1.0), on_plane(-1.0)), plateau_normal=normal, plateau_residual_mm=plane_residual,
         posterior_rests=rests, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
-        length_mm=float(((knee - bone.points) @ y).max()), ankle_center=extra[0], ankle_missing=missing,
+        length_mm=float(np.ptp(bone.points @ y)), ankle_center=extra[0], ankle_missing=missing,
         plafond=None if ankle is None else (ankle[1], ankle[2]), malleolus=extra[3], pilon_center=extra[4],
-        pilon_axis=None if ankle is None else _pilon_axis(bone, y, ankle[4]),
+        pilon_axis=None if ankle is None else unit(ankle[1] - ankle[2]),
     )  # fmt: skip
-
-
-def _pilon_axis(bone: Bone, y: Floats, at: Floats) -> Floats:
-    return _ring_axes(bone, y, at)[1]
 
 
 def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tuple[Floats, Floats, float]:
@@ -219,11 +216,11 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
         if whole:
             bottom, top = low + 0.22 * (high - low), low + 0.72 * (high - low)
         else:
-            bottom = low + 6.0
-            top = min(high - 0.42 * width, max(high - 0.75 * width, bottom + 40.0))
-        if top - bottom < 10.0:
+            bottom = -seen_until(bone, -direction) + 2.0
+            top = min(high - 0.40 * width, max(high - 0.75 * width, bottom + 40.0))
+        if top - bottom < 8.0:
             raise LandmarkError(
-                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 10 mm)"
+                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 8 mm)"
             )
         center, direction, residual = shaft_line(bone, direction, bottom, top)
     return center, direction, residual
@@ -232,7 +229,7 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
 def _ankle(
     bone: Bone, y: Floats, across: Floats, knee: Floats
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Centre of the plafond, its two ends along `across`, the malleolus' tip and the pilon's centroid."""
+    """Centre of the plafond, its two ends towards and away from the malleolus (first along `across`), the malleolus' tip and the pilon's centroid."""
     s = (bone.points - knee) @ y
     low = float(s.min())
     pilon = main_loop(section(bone, knee + (low + 30.0) * y, y))
@@ -259,11 +256,18 @@ def _ankle(
     center = np.average(points[near][inlier], axis=0, weights=weights[near][inlier])
     center = center - ((center - point) @ normal) * normal
 
+    tip = s < low + 6.0
+    malleolus = np.average(bone.points[tip], axis=0, weights=bone.weights[tip])
+    aside = malleolus - center
+    aside = aside - (aside @ y) * y
+    if not 8.0 < np.linalg.norm(aside) < 50.0 or (center - malleolus) @ y < 2.0:
+        raise LandmarkError("the medial malleolus does not stand beside the joint surface")
+    across = unit(aside) if aside @ across > 0 else -unit(aside)
+
     def end(side: float) -> Floats:
         at = center + side * 10.0 * across
         return np.asarray(at - float((at - point) @ normal) / float(y @ normal) * y)
 
-    tip = s < low + 6.0
     above = main_loop(section(bone, center + PILON_ABOVE_MM * y, y), center)
     if above is None:
         raise LandmarkError("its lower end could not be cut")
