@@ -1,0 +1,1 @@
+"""What a user would pick instead, each behind the calls that injectplan offers."""
