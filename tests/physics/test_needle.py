@@ -45,7 +45,7 @@ def test_tilt_curve_of_an_f2_aperture():
 
 def test_the_peak_follows_the_steering():
     probe = replace(PROBE, steer_deg=10.0)
-    tilts = np.arange(-16.0, 17.0, 1.0)
+    tilts = np.arange(-13.0, 14.0, 1.0)
     level = []
     for tilt in tilts:
         frame = water(needle_through([3.5, 0, 20], tilt), probe)
@@ -86,9 +86,9 @@ def test_thicker_needles_are_brighter():
 
 def test_a_25_gauge_needle_is_never_lost():
     """Whatever the phase against samples, lines and planes: an echo on every line the shaft crosses."""
-    for shift in np.linspace(0.0, 0.2, 7):
+    for shift in np.linspace(0.0, 0.2, 4):
         for tilt in (0.0, 13.0, 37.0, 60.0):
-            for lift in (0.0, 0.11, 0.23):
+            for lift in (0.0, 0.17):
                 needle = needle_through([shift, lift, 20.0 + shift], tilt, 25)
                 frame = water(needle)
                 x = frame.line_origin_mm[:, 0]

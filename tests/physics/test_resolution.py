@@ -13,7 +13,8 @@ from oracles_ultrasound import LOSSLESS, PROBE, look, sphere, width_at_half
 
 WATER = LOSSLESS["water"]
 AT_1540 = LOSSLESS | {"water": replace(WATER, speed_m_s=1540.0)}
-FINE = replace(PROBE, lines=512)
+FINE = replace(PROBE, lines=512, elevation_planes=1)
+SMALL = Display(width_px=64, height_px=64)
 
 
 def points(at, probe=FINE, **options):
@@ -40,10 +41,10 @@ def test_axial_width(bandwidth):
 
 
 def elevation_width(probe, depth):
-    y = np.linspace(-6.0, 6.0, 241)
+    y = np.linspace(-2.0, 2.0, 41)
     level = []
     for at in y:
-        frame = points([[0.0, at, depth]], replace(probe, lines=9, width_mm=1.8, elevation_planes=1))
+        frame = points([[0.0, at, depth]], replace(probe, lines=9, width_mm=1.8, elevation_planes=1), display=SMALL)
         level.append(10.0 ** (frame.envelope_db[4].max() / 20.0))
     return width_at_half(y, np.array(level))
 
