@@ -300,7 +300,11 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         across, posterior, condyles = _posterior_line(bone, y, posterior, middle, width)
         distal = _distal_line(bone, y, across, middle, width)
         region = bone.points[bone.points @ y < float((bone.points @ y).min()) + 0.6 * width]
-        notch = _notch_point(region, y, across, distal[1], distal[0])
+        # the notch is the condyles' own: looked at square to their distal line, not to the leg's axis
+        line = unit(distal[0] - distal[1] - ((distal[0] - distal[1]) @ posterior) * posterior)
+        square = np.cross(line, posterior)
+        square = square if square @ y > 0 else -square
+        notch = _notch_point(region, square, line, distal[1], distal[0])
         before = middle
         middle = notch + 0.25 * width * y
         if np.linalg.norm(middle - before) < 1e-9 and np.linalg.norm(y - proximal) < 1e-12:

@@ -13,9 +13,7 @@ from injectplan.frames import angle_deg, unit
 from injectplan.kernels.cast import Floats
 
 ALPHA_TOLERANCE_MM = 1.0  # 0.5 mm fails on MRI meshes
-NECK_BASE_BELOW_MM = (
-    10.0  # assumed: the lesser trochanter's upper edge lies about there
-)
+NECK_BASE_BELOW_MM = 10.0  # assumed: the lesser trochanter's upper edge lies about there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,9 +27,7 @@ class ProximalFemur:
     alpha_point: Floats | None
 
 
-def measure_proximal_femur(
-    bone: Bone, head: Sphere, axis: Floats, anterior: Floats
-) -> ProximalFemur:
+def measure_proximal_femur(bone: Bone, head: Sphere, axis: Floats, anterior: Floats) -> ProximalFemur:
     """Find the neck and the upper shaft of a femur whose head is known.
 
     axis : unit direction of the whole shaft, proximal.  anterior : unit.
