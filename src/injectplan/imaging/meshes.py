@@ -82,8 +82,9 @@ def _checked(path: Path, vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]
     if np.abs(vertices).max() > 1e9:
         raise FileError(f"{path}: a coordinate is {np.abs(vertices).max():.3g}, at most 1e9; export it again")
     if triangles.min() < 0 or triangles.max() >= len(vertices):
+        wrong = triangles.min() if triangles.min() < 0 else triangles.max()
         raise FileError(
-            f"{path}: a triangle names vertex {triangles.max()}, there are {len(vertices)}; export it again"
+            f"{path}: a triangle names vertex {wrong}, there are {len(vertices)}; export it again"
         )
     return vertices, np.asarray(triangles, dtype=np.int32)
 
