@@ -1,0 +1,230 @@
+"""An ankle made whole: envelopes, tendons, vessels, nerves, fat pad, capsule and the cavity, from its bones.
+
+Joint coordinates: x lateral, y anterior, z proximal of the top of the talar dome. Paths were drawn for a dome
+28 mm wide and scale with the talus found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion.dimensions import Dimension
+from injectplan.anatomy.completion.limb import (
+    BMI,
+    Build,
+    Space,
+    add_cavity,
+    body_mass,
+    cavity_of,
+    front_of,
+    levelled,
+    need,
+    sizes_of,
+)  # fmt: skip
+from injectplan.anatomy.completion.painting import paint_labels
+from injectplan.anatomy.completion.solids import Frame, Grid, curve, ellipse, ramp, smooth_max, smooth_min
+from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
+from injectplan.kernels.cast import Floats32
+
+NEEDED = ("tibia", "talus")
+BONES = ("tibia", "talus", "fibula", "calcaneus")
+COARSE_MM = 1.5
+RECESSES = ("anterior", "posterior", "central")
+DRAWN_WIDTH_MM = 44.0  # talus from its medial face to the tip of the lateral process
+_D = Dimension
+
+ANKLE: Mapping[str, Dimension] = {
+    "skin_thickness": _D(1.7, 0.3, 1.0, 2.5, "1.5-2 mm over the ankle", True),
+    "deep_fascia_thickness": _D(0.8, 0.3, 0.4, 2.0, "crural fascia and extensor retinaculum", True),
+    "tibialis_anterior_width": _D(9.0, 1.0, 6.0, 13.0, "9 × 4.5 mm", True),
+    "tibialis_anterior_thickness": _D(
+        4.5, 0.6, 3.0, 7.0, "about twice the other extensors, Bianchi & Martinoli"
+    ),
+    "dorsalis_pedis_diameter": _D(2.3, 0.4, 1.2, 3.5, "2.0-2.5 mm", True),
+    "deep_fibular_nerve_diameter": _D(1.8, 0.3, 1.0, 3.0, "one branch", True),
+    "superficial_fibular_nerve_diameter": _D(1.6, 0.3, 0.8, 3.0, "one branch", True),
+    "superficial_fibular_from_lateral": _D(14.0, 8.4, 3.0, 25.0, "mm from the lateral border, 34 limbs"),
+    "anterior_reflection": _D(
+        12.0, 3.0, 5.0, 18.0, "capsule 9.8-13.5 mm above the rim, doi:10.1002/ca.23219"
+    ),
+    "posterior_reflection": _D(6.2, 2.5, 2.0, 12.0, "capsule 3.5-8.7 mm above the rim, doi:10.1002/ca.23219"),
+    "recess_thickness": _D(2.0, 0.5, 0.8, 3.0, "normal fluid at most 2-3 mm", True),
+    "capsule_thickness": _D(1.0, 0.3, 0.5, 2.5, "about 1 mm", True),
+    "resting_fluid": _D(2.0, 0.7, 0.5, 4.0, "mL", True),
+    "effusion_ml": _D(0.0, 0.0, 0.0, 20.0, "fluid beyond the resting volume, as given"),
+}
+ANTERIOR_FAT_MM = (3.0, 4.5, 6.0, 8.0)  # by BMI 22/27/32/38: 3-8 mm (assumed)
+
+
+def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
+    """The leg and foot under the deep fascia."""
+    g = build.grid
+    rows = {90.0: (-14.0, 31.0, 34.0), 50.0: (-11.0, 28.0, 32.0), 20.0: (-8.0, 29.0, 31.0),
+            0.0: (-6.0, 31.0, 31.0), -20.0: (-4.0, 30.0, 34.0), -45.0: (-2.0, 30.0, 44.0)}  # fmt: skip
+    cy, a, b = (curve(g.z, {z * s: v[i] * s for z, v in rows.items()}) for i in range(3))
+    core = ellipse(g.x - np.float32(2.0 * s), g.y - cy, a, b)
+    bones = build.distance(BONES, g, 24.0)
+    heel = g.z + np.float32(48.0 * s) + 0.0 * g.x + 0.0 * g.y
+    core = smooth_max(core, -heel, 10.0)
+    core = smooth_min(core, bones - np.float32(5.5), 14.0 * s)
+    cord = (
+        ellipse(g.x + np.float32(1.0), g.y + np.float32(48.0 * s), 10.0 * s, 6.0 * s) + 0.0 * g.z
+    )  # Achilles
+    core = smooth_min(core, np.asarray(cord, np.float32), 16.0 * s)
+    # the extensor tendons and what fills the angle behind them
+    deck = curve(g.z, [(z, line(z) + 9.0 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
+    filled = np.maximum(g.y - deck, np.maximum(np.abs(g.x + 1.0) - 15.0 * s, -g.y))
+    core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
+    return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
+
+
+def _bone_line(build: Build, s: float) -> Callable[[float], float]:
+    """Front of tibia and talus by height, bridged over the hollow of the joint."""
+    points = np.concatenate([build.vertices(n) for n in ("tibia", "talus")])
+    middle = points[(np.abs(points[:, 0]) < 11.0 * s) & (points[:, 2] > -24.0 * s)]
+    front = front_of(middle, 4.0, -24.0 * s, float(build.grid.high_mm[2]))
+    return lambda z: float(np.max(front(np.linspace(z - 7 * s, z + 7 * s, 9))))
+
+
+def _cords_and_tendons(
+    build: Build, s: float, fat: float, line: Callable[[float], float], core: Floats32
+) -> None:
+    points = np.concatenate([build.vertices(n) for n in ("tibia", "talus")])
+    size = build.sizes
+    top, low = float(build.grid.high_mm[2]), max(-15.0 * s, float(build.grid.low_mm[2]))
+    heights = [top + 8, 0.5 * top, 14 * s, 0.0, -9 * s, low]
+
+    def y_at(z: float, deep: float) -> float:
+        """Depth of a middle line this far before the bones; the tendons bow over the joint's front."""
+        return line(z) + 3.0 * s + deep
+
+    def run(name: str, xs: tuple[float, float], width: float, thick: float, deep: float) -> None:
+        rows = []
+        for z in heights:
+            x = float(np.interp(z, [low, top], [xs[1] * s, xs[0] * s]))
+            rows.append([z, x, y_at(z, deep + 0.5 * thick), 0.5 * width, 0.5 * thick])
+        build.band(name, rows, sd=2.0, spacing_mm=0.6)
+
+    run(
+        "tibialis_anterior_tendon",
+        (-5.0, -14.0),
+        size["tibialis_anterior_width"],
+        size["tibialis_anterior_thickness"],
+        1.2,
+    )
+    run("extensor_hallucis_longus_tendon", (3.0, -4.0), 5.0, 2.5, 1.6)
+    run("extensor_digitorum_longus_tendon", (11.0, 10.0), 10.0, 3.0, 1.4)
+    rows = [
+        [z, -1.0, -46.0 * s + 0.05 * min(z, 0), 6.5 * s, 2.8 * s] for z in (top + 8, 20 * s, -10 * s, -30 * s)
+    ]
+    build.band("achilles_tendon", rows, sd=2.0, spacing_mm=0.8)
+    for name, x, deep, key in (
+        ("dorsalis_pedis_artery", 3.6, 0.6, "dorsalis_pedis_diameter"),
+        ("deep_fibular_nerve", 6.6, 0.4, "deep_fibular_nerve_diameter"),
+    ):
+        radius = 0.5 * size[key]
+        knots = [[x * s, y_at(z, deep), z] for z in (top + 2, 0.5 * top, 14 * s, 0.0, -9 * s, low)]
+        build.cord(name, knots, radius, sd=2.5)
+    lateral = float(points[(points[:, 2] > -6.0 * s) & (points[:, 2] < 12.0 * s)][:, 0].max())
+    if "fibula" in build.given:
+        fibula = build.vertices("fibula")
+        near = fibula[np.abs(fibula[:, 2]) < 10.0 * s]
+        lateral = float(near[:, 0].max()) if len(near) else lateral
+    x = lateral - size["superficial_fibular_from_lateral"]
+    radius = 0.5 * size["superficial_fibular_nerve_diameter"]
+    off = max(0.4 * fat, radius + 0.4)
+    places = ((x + 2 * s, top), (x, 0.4 * top), (x - 1, 0.0), (x - 3, low))
+    knots = [[px, build.front_at(core, px, pz) + off, pz] for px, pz in places]
+    build.cord("superficial_fibular_nerve", knots, radius, sd=4.0)
+
+
+def _cavity(build: Build, s: float) -> Cavity:
+    """Film between dome and plafond, gutters, and recesses in front and behind."""
+    size = build.sizes
+    space = Space.between(build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s))
+    x, y, z = space.x, space.y, space.z
+    tibia = build.distance(("tibia", "tibial_plafond_cartilage"), space.grid, 8.0)
+    talus = build.distance(("talus", "talar_cartilage"), space.grid, 8.0)
+    fibula = build.distance(("fibula", "calcaneus"), space.grid, 8.0)
+    bones = np.minimum(tibia, talus)
+    inside = np.maximum(np.abs(x) - 16.0 * s, -(z + 14.0 * s))
+    film = np.maximum(np.maximum(np.maximum(tibia, talus) - 1.4, bones - 0.6), inside)
+    rim = np.float32(_rim_height(build, s))
+    thick = np.float32(size["recess_thickness"])
+
+    def recess(front: bool, height: float) -> Floats32:
+        depth = (7.0 * s - y) if front else (y + 8.0 * s)
+        box = np.maximum(
+            np.maximum(np.abs(x) - 12.0 * s, depth), np.maximum(z - rim - height, -(z + 12.0 * s))
+        )
+        slit = np.abs(bones - 0.5 * thick - 0.1) - 0.5 * thick
+        return smooth_max(slit, box, 1.5)
+
+    ahead = recess(True, size["anterior_reflection"])
+    behind = recess(False, size["posterior_reflection"])
+    rest = smooth_min(smooth_min(film, ahead, 0.8), behind, 0.8)
+    walls = np.minimum(bones, fibula)
+    before, after = ramp(y, 5.0 * s, 11.0 * s), ramp(y, -6.0 * s, -12.0 * s)
+    ease = np.maximum(np.maximum(before, 0.55 * after), 0.08)
+    allowed = np.maximum(np.maximum(bones - 8.0, np.abs(x) - 15.0 * s),
+                         np.maximum(z - rim - 16.0 * s, -(z + 17.0 * s)))  # fmt: skip
+    index = np.where(y > 7.0 * s, 1, np.where(y < -9.0 * s, 2, 3)).astype(np.uint8)
+    said = (f"ankle cavity built from the bones: resting volume {size['resting_fluid']:g} mL (assumed)",)
+    return cavity_of(space, rest, walls, ease, allowed, index, RECESSES, size, said)
+
+
+def _rim_height(build: Build, s: float) -> float:
+    """Height of the plafond's front rim: the tibia's lowest point ahead of the dome's top."""
+    tibia = build.vertices("tibia")
+    front = tibia[(np.abs(tibia[:, 0]) < 8.0 * s) & (tibia[:, 1] > 9.0 * s) & (tibia[:, 2] < 15.0 * s)]
+    return float(np.quantile(front[:, 2], 0.05)) if len(front) else 0.0
+
+
+def complete_ankle(
+    axes: JointAxes,
+    segmented: Mapping[str, Structure],
+    subject: Subject,
+    *,
+    mode: Mode = "auto",
+    parameters: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> Completed:
+    """Build an ankle's unsegmented tissues and its cavity; see `complete_joint`.
+
+    Raises EmptyStructureError when tibia or talus is missing.
+    """
+    need("ankle", NEEDED, segmented)
+    say = progress or (lambda label, share: None)
+    given = dict(parameters or {})
+    bmi, said = body_mass(subject)
+    sizes = sizes_of(ANKLE, given, said)
+    frame = Frame.of(axes)
+    talus = frame.to_joint(segmented["talus"].surface.vertices_mm)
+    scale = float(np.clip(np.ptp(talus[:, 0]) / DRAWN_WIDTH_MM, 0.7, 1.4))
+    tibia = frame.to_joint(segmented["tibia"].surface.vertices_mm)
+    fat = float(given.get("anterior_fat", np.interp(bmi, BMI, ANTERIOR_FAT_MM)))
+    room = fat + 8.0
+    top = min(80.0 * scale, float(tibia[:, 2].max()) - 4.0)
+    grid = Grid.between(
+        frame, (-40 * scale - room, -72 * scale - room, -36 * scale),
+        (40 * scale + room, 48 * scale + room, top), COARSE_MM,
+    )  # fmt: skip
+    build = Build(frame, sizes, segmented, grid)
+    if mode == "auto":
+        say("ankle: skin, fat and fascia", 0.1)
+        line = _bone_line(build, scale)
+        core = _core(build, scale, line)
+        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        say("ankle: tendons, vessels and nerves", 0.3)
+        _cords_and_tendons(build, scale, fat, line, core)
+    say("ankle: joint cavity", 0.6)
+    cavity = _cavity(build, scale)
+    structures = dict(segmented) | build.made
+    add_cavity(structures, cavity, sizes["capsule_thickness"], capsule=mode == "auto")
+    say("ankle: labels", 0.9)
+    labels = paint_labels(structures, grid, 0.8)
+    lines = (*sizes.assumed, f"anterior_fat = {fat:.1f} mm (assumed: by BMI)", *cavity.assumed)
+    return Completed(structures=structures, cavity=cavity, labels=labels, assumed=lines)

@@ -1,0 +1,292 @@
+"""A hip made whole: envelopes, muscles, vessels, nerves, labrum, capsule and the cavity, from its bones.
+
+Joint coordinates: x lateral, y anterior, z proximal of the femoral head's centre. Paths were drawn for a head
+of 23 mm radius and scale with the head found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion.dimensions import Dimension
+from injectplan.anatomy.completion.limb import (
+    BMI,
+    Build,
+    Space,
+    add_cavity,
+    body_mass,
+    cavity_of,
+    levelled,
+    need,
+    sizes_of,
+)  # fmt: skip
+from injectplan.anatomy.completion.painting import paint_labels
+from injectplan.anatomy.completion.solids import (
+    Frame,
+    Grid,
+    curve,
+    ellipse,
+    ramp,
+    smooth_max,
+    smooth_min,
+    tube,
+)
+from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
+from injectplan.frames import unit
+from injectplan.kernels.cast import Floats, Floats32
+
+NEEDED = ("femur", "hip_bone")
+COARSE_MM = 2.5
+RECESSES = ("anterior", "posterior", "central")
+DRAWN_RADIUS_MM = 23.0
+_D = Dimension
+
+HIP: Mapping[str, Dimension] = {
+    "skin_thickness": _D(1.8, 0.4, 1.0, 3.0, "groin and front of the thigh", True),
+    "deep_fascia_thickness": _D(1.0, 0.3, 0.5, 2.0, "fascia lata about 1 mm", True),
+    "muscle_over_joint": _D(30.0, 5.0, 18.0, 45.0, "sartorius 8-12 and rectus femoris 12-18 mm", True),
+    "anterior_recess_thickness": _D(
+        6.4, 1.1, 4.0, 9.0, "bone to outer capsule 6.4 ± 1.1 mm, US, doi:10.1007/BF00563203"
+    ),
+    "capsule_thickness": _D(1.9, 0.3, 1.0, 4.0, "US 1.9 mm men, 1.7 women, J Korean Radiol Soc 1989;25:297"),
+    "labrum_width": _D(7.3, 0.4, 4.5, 9.0, "MRI 7.3 mm, doi:10.1007/s00167-020-06330-9"),
+    "femoral_artery_distance": _D(19.6, 4.2, 8.0, 34.0, "to the joint, MRI, doi:10.1186/s13018-018-0847-5"),
+    "femoral_vein_distance": _D(17.5, 4.4, 6.0, 32.0, "to the joint, MRI, doi:10.1186/s13018-018-0847-5"),
+    "femoral_nerve_distance": _D(23.6, 5.4, 10.0, 40.0, "to the joint, MRI, doi:10.1186/s13018-018-0847-5"),
+    "femoral_artery_diameter": _D(9.0, 1.0, 6.0, 12.0, "9.8 mm men, 8.2 women", True),
+    "femoral_vein_diameter": _D(11.0, 2.0, 6.0, 14.0, "at most 114 ± 35 mm², PLoS One 2017 e0182623"),
+    "femoral_nerve_diameter": _D(5.3, 0.6, 4.0, 7.0, "21.7 ± 5.2 mm², doi:10.7863/jum.2003.22.2.163"),
+    "lateral_circumflex_femoral_artery_diameter": _D(2.5, 0.4, 1.5, 4.0, "2-3 mm", True),
+    "lateral_femoral_cutaneous_nerve_diameter": _D(3.0, 0.6, 1.5, 5.0, "3.6 ± 1.3 mm wide"),
+    "resting_fluid": _D(3.0, 1.0, 1.0, 6.0, "mL; a normal hip holds a few", True),
+    "effusion_ml": _D(0.0, 0.0, 0.0, 30.0, "fluid beyond the resting volume, as given"),
+}
+# Skin to joint, straight back, by BMI 22/27/32/38: assumed; it rises with weight (MRI of 200 hips).
+SKIN_TO_JOINT_MM = (45.0, 58.0, 72.0, 90.0)
+
+
+def _axes_of_bones(build: Build, scale: float) -> tuple[Floats, Floats]:
+    """Unit directions from the head's centre: along the neck, and out of the acetabulum."""
+    femur, pelvis = build.vertices("femur"), build.vertices("hip_bone")
+    r = np.linalg.norm(femur, axis=1)
+    neck = femur[(r > 26 * scale) & (r < 36 * scale)]
+    radial = np.linalg.norm(pelvis, axis=1)
+    socket = pelvis[radial < 31 * scale]
+    return unit(unit(neck).mean(axis=0)), unit(-unit(socket).mean(axis=0))
+
+
+def _rim(build: Build, out: Floats, scale: float) -> Floats:
+    """Points of the acetabular rim around the direction out of it, (n, 3), every 10 degrees."""
+    pelvis = build.vertices("hip_bone")
+    near = pelvis[np.linalg.norm(pelvis, axis=1) < 32.0 * scale]
+    u = unit(np.cross(out, [0.0, 1.0, 0.3]))
+    v = np.cross(out, u)
+    turn = np.degrees(np.arctan2(near @ v, near @ u))
+    height = near @ out
+    points = []
+    for angle in np.arange(-180.0, 180.0, 10.0):
+        here = np.abs((turn - angle + 180.0) % 360.0 - 180.0) < 9.0
+        if here.any():
+            edge = near[here][height[here] >= np.quantile(height[here], 0.96)]
+            points.append(edge.mean(axis=0))
+    return np.array(points)
+
+
+def _labrum(build: Build, out: Floats, scale: float) -> None:
+    """The labrum: a ring on the rim, open below where the transverse ligament closes it."""
+    if "labrum" in build.given:
+        return
+    rim = _rim(build, out, scale)
+    half = 0.5 * build.sizes["labrum_width"]
+    inward = unit(rim - (rim @ out)[:, None] * out)
+    ring = rim + 0.75 * half * out - 0.8 * inward
+    down = rim[:, 2] / np.linalg.norm(rim, axis=1)
+    start = int(np.argmin(down))
+    kept = np.roll(ring, -start, axis=0)[2:-2]
+    grid = Grid.between(build.frame, ring.min(axis=0) - 6, ring.max(axis=0) + 6, 0.8)
+    build.add("labrum", grid, tube(grid, kept, 0.72 * half), sd=1.0)
+
+
+def _core(build: Build, scale: float, front_mm: float) -> Floats32:
+    """The thigh and groin under the deep fascia."""
+    g, s = build.grid, scale
+    half = curve(g.z, {-95 * s: 0.92, -20 * s: 1.0, 30 * s: 1.0, 80 * s: 0.97})
+    ahead = curve(g.z, {-95 * s: front_mm + 2, 0.0: front_mm, 50 * s: front_mm - 2, 90 * s: front_mm + 2})
+    back = 62.0 * s
+    middle, depth = 0.5 * (ahead - back), 0.5 * (ahead + back)
+    core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
+    bones = build.distance(NEEDED, g, 30.0)
+    core = smooth_min(core, bones - np.float32(5.0), 16.0)
+    return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(3.0))
+
+
+def _muscles(build: Build, s: float, front: float) -> None:
+    f = front / s
+    rows: dict[str, list[list[float]]] = {
+        "rectus_femoris": [[40, 9, 34, 5, 4], [20, 14, 40, 9, 6], [0, 18, 41, 13, 7.5],
+                           [-40, 18, 41, 17, 8.5], [-110, 12, 40, 19, 10]],
+        "sartorius": [[74, 26, 38, 6, 4], [45, 22, f - 9, 9, 4.5], [10, 8, f - 6.5, 11, 5],
+                      [-40, -16, f - 6.5, 12, 5], [-110, -38, f - 10, 12, 6]],
+        "tensor_fasciae_latae": [[70, 33, 30, 5, 8], [35, 46, 26, 7, 13], [0, 54, 18, 7, 16],
+                                [-60, 60, 8, 5, 15]],
+        "iliacus": [[70, -2, 16, 15, 10], [35, -2, 30, 13, 9], [8, -4, 36, 12, 8.5], [-20, -8, 27, 10, 9],
+                    [-46, -16, 6, 8, 8]],
+        "psoas_major": [[80, -34, 10, 13, 12], [40, -22, 26, 11, 10], [8, -18, 34, 9, 9],
+                        [-20, -16, 24, 8, 9], [-46, -20, 4, 6, 7]],
+        "pectineus": [[-2, -46, 36, 10, 6], [-25, -38, 26, 13, 8], [-60, -16, 4, 12, 7]],
+        "gluteus_medius": [[105, 22, -28, 14, 34], [55, 30, -22, 15, 32], [15, 44, -20, 11, 20],
+                           [-18, 52, -20, 6, 12]],
+    }  # fmt: skip
+    for i, (name, table) in enumerate(rows.items()):
+        scaled = [[v * s for v in row] for row in table]
+        kept = [row for row in scaled if row[0] > build.grid.low_mm[2] - 60 * s]
+        whole = "iliopsoas" in build.given and name in ("iliacus", "psoas_major")
+        if not whole:
+            build.band(name, kept, sd=5.0, bump=min(i, 4), spacing_mm=1.2)
+
+
+def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
+    """Femoral nerve, artery and vein from lateral to medial, and the branches near the needle's way."""
+    size = build.sizes
+    r_head = DRAWN_RADIUS_MM * s
+
+    def over(x: float, gap: float, radius: float) -> float:
+        """Depth y at which a cord's wall lies this far from the head's surface."""
+        away = r_head + gap + radius
+        return float(min(np.sqrt(max(away * away - x * x, 1.0)), front - radius - 2.0))
+
+    artery_r, vein_r = 0.5 * size["femoral_artery_diameter"], 0.5 * size["femoral_vein_diameter"]
+    nerve_r = 0.5 * size["femoral_nerve_diameter"]
+    ax, vx = -14.0 * s, -14.0 * s - artery_r - vein_r - 1.0
+    nx = ax + artery_r + nerve_r + 4.0
+    ay, vy, ny = (
+        over(ax, size["femoral_artery_distance"], artery_r), over(vx, size["femoral_vein_distance"], vein_r),
+        over(nx, size["femoral_nerve_distance"], nerve_r),
+    )  # fmt: skip
+    for name, x, y, radius in (
+        ("femoral_artery", ax, ay, artery_r), ("femoral_vein", vx, vy, vein_r),
+        ("femoral_nerve", nx, ny, nerve_r),
+    ):  # fmt: skip
+        knots = [[x - 12 * s, y - 14 * s, 72 * s], [x - 4 * s, y - 3 * s, 30 * s], [x, y, 0],
+                 [x - 1 * s, y - 2 * s, -40 * s], [x - 7 * s, y - 8 * s, -120 * s]]  # fmt: skip
+        build.cord(name, knots, radius, sd=5.0, bump=0)
+    lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
+                     [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
+    radius = 0.5 * size["lateral_circumflex_femoral_artery_diameter"]
+    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=5.0)
+    # under the inguinal ligament 1-2 cm medial of the spine, then in the deep layer of the fat
+    steps = (
+        (14.0, 80.0, -7.0),
+        (18.0, 62.0, -1.0),
+        (26.0, 25.0, 3.0),
+        (33.0, -20.0, 3.0),
+        (38.0, -110.0, 3.0),
+    )
+    lfcn = np.array([[x * s, build.front_at(core, x * s, z * s) + off, z * s] for x, z, off in steps])
+    radius = 0.5 * size["lateral_femoral_cutaneous_nerve_diameter"]
+    build.cord("lateral_femoral_cutaneous_nerve", lfcn, radius, sd=8.0)
+
+
+def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
+    """Films on the cartilage in the socket, and a sleeve around the neck that opens in front."""
+    reach = 62.0 * s
+    space = Space.between(build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s))
+    x, y, z = space.x, space.y, space.z
+    size = build.sizes
+    femur = build.distance(("femur", "femoral_head_cartilage"), space.grid, 14.0)
+    pelvis = build.distance(("hip_bone", "acetabular_cartilage", "labrum"), space.grid, 6.0)
+    if "labrum" in build.made:
+        pelvis = np.minimum(pelvis, space.grid.distance(build.made["labrum"].surface, 6.0))
+    radius = np.sqrt(x * x + y * y + z * z)
+    along = np.asarray(x * neck[0] + y * neck[1] + z * neck[2], np.float32)
+    socket = np.asarray(x * out[0] + y * out[1] + z * out[2], np.float32)
+    # in the socket: between the two bearing surfaces
+    gap = np.float32(2.2 * s)
+    film = np.maximum(np.maximum(femur, pelvis) - gap, np.maximum(socket - 2.0 * s, radius - 33.0 * s))
+    film = np.maximum(film, femur - np.float32(0.9))
+    # round head and neck: under the capsule's outer layer, above the reflected one
+    layer = 0.5 * (size["anterior_recess_thickness"] - 1.0)
+    ring = np.stack([x, y, z], -1) - along[..., None] * neck.astype(np.float32)
+    ahead = ring[..., 1] / np.maximum(np.linalg.norm(ring, axis=-1), 1e-3)
+    around = np.linalg.norm(ring, axis=-1)
+    # the neck, not the trochanters: the sleeve narrows from the head to the neck and widens in front
+    sleeve = around - np.float32(27.0 * s) + np.float32(6.0 * s) * ramp(along, 10.0 * s, 24.0 * s)
+    off = np.float32(layer) * ramp(along, 14.0 * s, 26.0 * s)
+    end = np.float32(34.0 * s) + np.float32(8.0 * s) * ramp(
+        ahead, -0.5, 0.6
+    )  # to the intertrochanteric line in front
+    slit = smooth_max(
+        np.abs(femur - off - 0.75) - 0.7,
+        np.maximum(np.maximum(along - end, -2.0 * s - socket), sleeve), 1.2,
+    )  # fmt: skip
+    rest = smooth_min(film, slit, 1.0)
+    walls = np.minimum(femur, pelvis)
+    ease = np.where(along > 10.0 * s, 0.25 + 0.75 * ramp(ahead, -0.6, 0.7), 0.1)
+    ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
+    allowed = np.maximum(
+        np.maximum(along - end - 2.0, femur - 11.0), np.maximum(-socket - 8.0 * s, sleeve - 6.0)
+    )
+    index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, 1, 2)).astype(np.uint8)
+    said = (
+        f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
+        "acetabular rim to the intertrochanteric line in front and to the middle of the neck behind",
+    )
+    return cavity_of(space, rest, walls, ease, allowed, index, RECESSES, size, said)
+
+
+def complete_hip(
+    axes: JointAxes,
+    segmented: Mapping[str, Structure],
+    subject: Subject,
+    *,
+    mode: Mode = "auto",
+    parameters: Mapping[str, float] | None = None,
+    progress: Progress | None = None,
+) -> Completed:
+    """Build a hip's unsegmented tissues and its cavity; see `complete_joint`.
+
+    Raises EmptyStructureError when femur or hip bone is missing.
+    """
+    need("hip", NEEDED, segmented)
+    say = progress or (lambda label, share: None)
+    given = dict(parameters or {})
+    bmi, said = body_mass(subject)
+    sizes = sizes_of(HIP, given, said)
+    frame = Frame.of(axes)
+    femur = frame.to_joint(segmented["femur"].surface.vertices_mm)
+    near = np.linalg.norm(femur, axis=1)
+    scale = float(np.median(near[near < np.quantile(near, 0.02) * 1.15])) / DRAWN_RADIUS_MM
+    scale = float(np.clip(scale, 0.7, 1.4))
+    depth = float(np.interp(bmi, BMI, SKIN_TO_JOINT_MM))
+    fat = max(depth - sizes["muscle_over_joint"] * scale - sizes["skin_thickness"], 4.0)
+    fat = float(given.get("anterior_fat", fat))
+    front = (DRAWN_RADIUS_MM + sizes["muscle_over_joint"]) * scale
+    floor = max(-100.0 * scale, float(femur[:, 2].min()) + 4.0)
+    room = fat + 12.0
+    grid = Grid.between(
+        frame,
+        (-88 * scale, -72 * scale - room, floor),
+        (84 * scale + room, front + room, 92 * scale),
+        COARSE_MM,
+    )
+    build = Build(frame, sizes, segmented, grid)
+    say("hip: skin, fat and fascia", 0.1)
+    neck, out = _axes_of_bones(build, scale)
+    if mode == "auto":
+        core = _core(build, scale, front)
+        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        say("hip: muscles, vessels and nerves", 0.3)
+        _labrum(build, out, scale)
+        _muscles(build, scale, front)
+        _cords(build, scale, front, core)
+    say("hip: joint cavity", 0.6)
+    cavity = _cavity(build, neck, out, scale)
+    structures = dict(segmented) | build.made
+    add_cavity(structures, cavity, sizes["capsule_thickness"], capsule=mode == "auto")
+    say("hip: labels", 0.9)
+    labels = paint_labels(structures, grid, 1.25)
+    lines = (*sizes.assumed, f"anterior_fat = {fat:.1f} mm (assumed: by BMI)", *cavity.assumed)
+    return Completed(structures=structures, cavity=cavity, labels=labels, assumed=lines)

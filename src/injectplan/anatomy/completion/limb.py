@@ -1,0 +1,237 @@
+"""What the hip's and the ankle's completion share: sizes by name, envelopes, bands and cords, the capsule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from injectplan.anatomy.cavity import build_cavity
+from injectplan.anatomy.completion.dimensions import DEFAULT_BMI, Dimension, Sizes
+from injectplan.anatomy.completion.kneecavity import coordinates
+from injectplan.anatomy.completion.solids import Frame, Grid, curve, ellipse, rounded_path, smooth_max, tube
+from injectplan.anatomy.model import PRIORITY, Cavity, Structure, Subject
+from injectplan.errors import EmptyStructureError, UsageError
+from injectplan.imaging.values import Surface
+from injectplan.kernels.cast import Floats, Floats32
+from injectplan.structures import structure
+
+BMI = (22.0, 27.0, 32.0, 38.0)
+CAVITY_SPACING_MM = 0.7
+
+
+def sizes_of(
+    table: Mapping[str, Dimension], parameters: Mapping[str, float], assumed: Sequence[str] = ()
+) -> Sizes:
+    """Return a joint's sizes; parameters override by name, one outside its bounds raises UsageError."""
+    values, lines = {}, list(assumed)
+    for name, d in table.items():
+        given = parameters.get(name)
+        if given is not None and not d.low <= given <= d.high:
+            raise UsageError(f"{name} = {given:g} is outside {d.low:g} to {d.high:g}: give a value within")
+        values[name] = d.value if given is None else float(given)
+        if given is None and name != "effusion_ml":
+            mark = "assumed" if d.assumed else "population mean"
+            lines.append(f"{name} = {values[name]:g} ({mark}: {d.source})")
+    return Sizes(values, tuple(lines))
+
+
+def body_mass(subject: Subject) -> tuple[float, tuple[str, ...]]:
+    """The body mass index in force, and the line that says it was assumed, if it was."""
+    if subject.bmi is not None:
+        return subject.bmi, ()
+    return DEFAULT_BMI, (f"bmi = {DEFAULT_BMI:g} (assumed: not given)",)
+
+
+def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> None:
+    """Raise EmptyStructureError when a bone the completion stands on is missing."""
+    missing = [n for n in names if n not in given or not len(given[n].surface.triangles)]
+    if missing:
+        raise EmptyStructureError(
+            f"completing a {kind} needs {', '.join(names)}; missing: {', '.join(missing)}"
+        )
+
+
+@dataclass
+class Build:
+    """One joint under construction in its own coordinates."""
+
+    frame: Frame
+    sizes: Sizes
+    given: Mapping[str, Structure]
+    grid: Grid
+    made: dict[str, Structure] = field(default_factory=dict)
+
+    def vertices(self, name: str) -> Floats:
+        """Vertices of a segmented structure in joint coordinates."""
+        return self.frame.to_joint(self.given[name].surface.vertices_mm)
+
+    def distance(self, names: Sequence[str], grid: Grid, band_mm: float) -> Floats32:
+        """Distance to the nearest of the segmented structures named, clamped at the band."""
+        result = np.full(grid.shape, np.float32(band_mm))
+        for name in names:
+            if name in self.given:
+                np.minimum(result, grid.distance(self.given[name].surface, band_mm), out=result)
+        return result
+
+    def add(
+        self,
+        name: str,
+        grid: Grid,
+        values: Floats32,
+        *,
+        sd: float,
+        bump: int = 0,
+        fibres: npt.ArrayLike | None = None,
+    ) -> None:
+        """Make a structure of a solid unless it was segmented; fibres in joint coordinates."""
+        if name in self.given:
+            return
+        info = structure(name)
+        way = None
+        if fibres is not None:
+            way = self.frame.basis @ (np.asarray(fibres, float) / np.linalg.norm(fibres))
+        self.made[name] = Structure(
+            name=name, surface=grid.surface(values), tissue=info.tissue, risk=info.risk, source="completed",
+            priority=PRIORITY[info.layer] + bump, placement_sd_mm=sd, fibres=way,
+            assumed=("built from the bones and published sizes",),
+        )  # fmt: skip
+
+    def band(
+        self, name: str, rows: Sequence[Sequence[float]], *, sd: float, bump: int = 0, spacing_mm: float = 1.0
+    ) -> None:
+        """A muscle or tendon that runs along z: rows are z, centre x, y and half widths across and deep."""
+        if name in self.given:
+            return
+        table = np.asarray(rows, float)
+        table = table[np.argsort(table[:, 0])]
+        z = table[:, 0]
+        reach = table[:, 3:5].max(axis=1)
+        low = [(table[:, 1] - reach).min() - 3, (table[:, 2] - reach).min() - 3, z[0]]
+        high = [(table[:, 1] + reach).max() + 3, (table[:, 2] + reach).max() + 3, z[-1]]
+        top, bottom = self.grid.high_mm, self.grid.low_mm
+        grid = Grid.between(self.frame, np.maximum(low, bottom), np.minimum(high, top), spacing_mm)
+        cx, cy, a, b = (curve(grid.z, list(zip(z, table[:, i], strict=True))) for i in range(1, 5))
+        section = ellipse(grid.x - cx, grid.y - cy, a, b)
+        ends = np.maximum(z[0] + 1.0 - grid.z, grid.z - z[-1] + 1.0) + 0.0 * grid.x
+        if bottom[2] > z[0]:
+            ends = grid.z - z[-1] + 1.0 + 0.0 * grid.x
+        fibres = table[-1, [1, 2, 0]] - table[0, [1, 2, 0]]
+        self.add(name, grid, smooth_max(section, ends, 2.0), sd=sd, bump=bump, fibres=fibres)
+
+    def cord(self, name: str, knots: npt.ArrayLike, radius_mm: float, *, sd: float, bump: int = 0) -> None:
+        """A vessel or nerve: a round tube along a smooth path through knots (n, 3)."""
+        if name in self.given:
+            return
+        path = rounded_path(knots)
+        fine = max(min(0.5 * radius_mm, 0.8), 0.35)
+        low = np.maximum(path.min(axis=0) - radius_mm - 2, self.grid.low_mm)
+        high = np.minimum(path.max(axis=0) + radius_mm + 2, self.grid.high_mm)
+        grid = Grid.between(self.frame, low, high, fine)
+        self.add(name, grid, tube(grid, path, radius_mm), sd=sd, bump=bump, fibres=path[-1] - path[0])
+
+    def front_at(self, core: Floats32, x: float, z: float) -> float:
+        """Foremost y inside the core at a place x, z of the joint's coordinates."""
+        low, high, step = self.grid.low_mm, self.grid.high_mm, self.grid.spacing_mm
+        i = int(np.clip(round((x - low[0]) / step), 0, core.shape[0] - 1))
+        k = int(np.clip(round((z - low[2]) / step), 0, core.shape[2] - 1))
+        line = core[i, :, k]
+        inside = np.flatnonzero(line < 0)
+        if not len(inside):
+            return float(high[1])
+        j = int(inside[-1])
+        if j + 1 == len(line):
+            return float(high[1])
+        part = float(line[j] / (line[j] - line[j + 1]))
+        return float(low[1] + step * (j + part))
+
+    def envelopes(self, core: Floats32, fat_mm: Floats32 | float, skin_mm: float, fascia_mm: float) -> None:
+        """Skin ⊃ fat ⊃ fascia ⊃ muscle around the limb's core (the value under the deep fascia)."""
+        fat = np.asarray(fat_mm, np.float32)
+        self.add("skin", self.grid, core - fat - np.float32(skin_mm), sd=3.0)
+        self.add("subcutaneous_fat", self.grid, core - fat, sd=3.0)
+        self.add("deep_fascia", self.grid, core, sd=2.0)
+        self.add("muscle", self.grid, core + np.float32(fascia_mm), sd=2.0)
+
+
+def levelled(core: Floats32, spacing_mm: float) -> Floats32:
+    """Smooth an envelope and scale it to about mm near its surface."""
+    core = ndimage.gaussian_filter(core, 1.0, mode="nearest")
+    slope = np.sqrt(sum(d * d for d in np.gradient(core, spacing_mm)))
+    return np.asarray(core / np.clip(slope, 0.5, 1.6), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The axis-aligned patient grid of a cavity, with its points' joint coordinates."""
+
+    grid: Grid
+    x: Floats32
+    y: Floats32
+    z: Floats32
+
+    @classmethod
+    def between(cls, frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Space:
+        """Return the space around a box of joint coordinates."""
+        a, b = np.asarray(low, float), np.asarray(high, float)
+        corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
+        patient = frame.to_patient(corners)
+        still = Frame(np.zeros(3), np.eye(3))
+        grid = Grid.between(still, patient.min(axis=0), patient.max(axis=0), CAVITY_SPACING_MM)
+        return cls(grid, *coordinates(grid, frame))
+
+
+def cavity_of(
+    space: Space,
+    rest: Floats32,
+    walls: Floats32,
+    ease: Floats32,
+    allowed: Floats32,
+    index: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    sizes: Sizes,
+    assumed: tuple[str, ...],
+) -> Cavity:
+    """Build the cavity on its grid; see `anatomy.cavity.build_cavity`."""
+    return build_cavity(
+        space.grid.low_mm, space.grid.spacing_mm, np.asarray(rest, np.float32),
+        walls=np.asarray(walls, np.float32), ease=np.asarray(ease, np.float32),
+        allowed=np.asarray(allowed, np.float32), recess_index=index, recess_names=names,
+        resting_ml=sizes["resting_fluid"], effusion_ml=sizes["effusion_ml"], assumed=assumed,
+    )  # fmt: skip
+
+
+def add_cavity(structures: dict[str, Structure], cavity: Cavity, capsule_mm: float, *, capsule: bool) -> None:
+    """Add the cavity as a structure, and the capsule as a layer of this thickness all round it."""
+
+    def made(name: str, surface: Surface, sd: float) -> Structure:
+        info = structure(name)
+        return Structure(
+            name=name, surface=surface, tissue=info.tissue, risk=info.risk, source=cavity.source,
+            priority=PRIORITY[info.layer], placement_sd_mm=sd, assumed=cavity.assumed,
+        )  # fmt: skip
+
+    if "synovial_fluid" not in structures:
+        structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0)
+    if capsule and "joint_capsule" not in structures:
+        held = cavity.field
+        still = Grid(Frame(np.zeros(3), np.eye(3)), held.origin_mm, held.spacing_mm, held.values.shape)
+        structures["joint_capsule"] = made(
+            "joint_capsule", still.surface(held.values - np.float32(capsule_mm)), 1.5
+        )
+
+
+def front_of(
+    points: Floats, step_mm: float, z_low: float, z_high: float
+) -> Callable[[npt.ArrayLike], Floats32]:
+    """Foremost y of points by height, as a smooth function of z."""
+    slabs = np.floor(points[:, 2] / step_mm).astype(int)
+    rows = [
+        ((k + 0.5) * step_mm, float(points[slabs == k][:, 1].max()))
+        for k in np.unique(slabs)
+        if (slabs == k).sum() > 8 and z_low <= (k + 0.5) * step_mm <= z_high
+    ]
+    return lambda z: curve(z, rows)
