@@ -74,6 +74,19 @@ def exact_kernel(function: _F) -> _F:
     return numba.njit(**{**_POLICY, "fastmath": False})(function)
 
 
+def wrapping_kernel(function: _F) -> _F:
+    """Compile a kernel whose whole numbers wrap round on purpose; numpy would warn of it in plain Python."""
+    if not numba.config.DISABLE_JIT:
+        return kernel(function)
+
+    @functools.wraps(function)
+    def quiet(*arguments: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return function(*arguments)
+
+    return quiet  # type: ignore[return-value]
+
+
 def parallel_kernel(function: _F) -> _F:
     """Compile a kernel whose `prange` loops use all threads; callable from Python only, one at a time."""
     compiled = numba.njit(**_POLICY, parallel=True)(function)

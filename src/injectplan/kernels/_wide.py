@@ -57,7 +57,7 @@ def point_boxes_plain(box: Any, node: int, px: float, py: float, pz: float, limi
 
 def lowest_plain(bits: int) -> int:
     """Return the number of the lowest bit set."""
-    return (bits & -bits).bit_length() - 1
+    return (int(bits) & -int(bits)).bit_length() - 1
 
 
 def fetch_plain(array: Any, element: int) -> None:

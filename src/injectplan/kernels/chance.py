@@ -1,6 +1,7 @@
 """Chance as an input: uniform and normal numbers from a counter-based hash of (seed, index).
 
-The same (seed, index) gives the same number on any thread, in any order.
+The same (seed, index) gives the same number on any thread, in any order. Normal number i is made of the
+uniform numbers 2i and 2i + 1 of its seed: draw the two kinds from different seeds.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import kernel
+from injectplan.kernels._jit import kernel, wrapping_kernel
 
 
-@kernel
+@wrapping_kernel
 def hash64(seed, index):
     """Mix two integers into 64 random bits: two rounds of SplitMix64's finaliser.
 
