@@ -6,6 +6,7 @@ from injectplan.imaging.values import LabelMap, Surface, Volume
 from injectplan.imaging.volumes import read_labelmap, read_volume, write_labelmap, write_volume
 
 __all__ = [
-    "LabelMap", "LabelTable", "Surface", "SurfaceSet", "Volume", "label_table", "read_labelmap", "read_surface",
-    "read_surfaces", "read_volume", "shipped_tables", "write_labelmap", "write_surface", "write_volume",
+    "LabelMap", "LabelTable", "Surface", "SurfaceSet", "Volume", "label_table", "read_labelmap",
+    "read_surface", "read_surfaces", "read_volume", "shipped_tables", "write_labelmap", "write_surface",
+    "write_volume",
 ]  # fmt: skip
