@@ -76,7 +76,7 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     core = smooth_min(core, np.asarray(cord, np.float32), 16.0 * s)
     # the extensor tendons and what fills the angle behind them
     deck = curve(g.z, [(z, line(z) + 9.0 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
-    filled = np.maximum(g.y - deck, np.maximum(np.abs(g.x + 1.0) - 15.0 * s, -g.y))
+    filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 22.0 * s, deck)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
     return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
 

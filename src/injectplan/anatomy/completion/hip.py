@@ -61,7 +61,7 @@ HIP: Mapping[str, Dimension] = {
     "femoral_nerve_diameter": _D(5.3, 0.6, 4.0, 7.0, "21.7 ± 5.2 mm², doi:10.7863/jum.2003.22.2.163"),
     "lateral_circumflex_femoral_artery_diameter": _D(2.5, 0.4, 1.5, 4.0, "2-3 mm", True),
     "lateral_femoral_cutaneous_nerve_diameter": _D(3.0, 0.6, 1.5, 5.0, "3.6 ± 1.3 mm wide"),
-    "resting_fluid": _D(3.0, 1.0, 1.0, 6.0, "mL; a normal hip holds a few", True),
+    "resting_fluid": _D(4.0, 1.0, 2.0, 8.0, "mL; a normal hip holds a few", True),
     "effusion_ml": _D(0.0, 0.0, 0.0, 30.0, "fluid beyond the resting volume, as given"),
 }
 # Skin to joint, straight back, by BMI 22/27/32/38: assumed; it rises with weight (MRI of 200 hips).
@@ -206,29 +206,27 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     # in the socket: between the two bearing surfaces
     gap = np.float32(2.2 * s)
     film = np.maximum(np.maximum(femur, pelvis) - gap, np.maximum(socket - 2.0 * s, radius - 33.0 * s))
-    film = np.maximum(film, femur - np.float32(0.9))
+    film = np.maximum(film, femur - np.float32(0.35))
     # round head and neck: under the capsule's outer layer, above the reflected one
     layer = 0.5 * (size["anterior_recess_thickness"] - 1.0)
     ring = np.stack([x, y, z], -1) - along[..., None] * neck.astype(np.float32)
     ahead = ring[..., 1] / np.maximum(np.linalg.norm(ring, axis=-1), 1e-3)
     around = np.linalg.norm(ring, axis=-1)
     # the neck, not the trochanters: the sleeve narrows from the head to the neck and widens in front
-    sleeve = around - np.float32(27.0 * s) + np.float32(6.0 * s) * ramp(along, 10.0 * s, 24.0 * s)
+    sleeve = around - np.float32(30.0 * s) + np.float32(5.0 * s) * ramp(along, 10.0 * s, 24.0 * s)
     off = np.float32(layer) * ramp(along, 14.0 * s, 26.0 * s)
-    end = np.float32(34.0 * s) + np.float32(8.0 * s) * ramp(
-        ahead, -0.5, 0.6
-    )  # to the intertrochanteric line in front
+    # to the intertrochanteric line in front, to the middle of the neck behind
+    end = np.float32(28.0 * s) + np.float32(12.0 * s) * ramp(ahead, -0.5, 0.6)
     slit = smooth_max(
-        np.abs(femur - off - 0.75) - 0.7,
+        np.abs(femur - off - 0.7) - 0.62,
         np.maximum(np.maximum(along - end, -2.0 * s - socket), sleeve), 1.2,
     )  # fmt: skip
     rest = smooth_min(film, slit, 1.0)
     walls = np.minimum(femur, pelvis)
     ease = np.where(along > 10.0 * s, 0.25 + 0.75 * ramp(ahead, -0.6, 0.7), 0.1)
     ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
-    allowed = np.maximum(
-        np.maximum(along - end - 2.0, femur - 11.0), np.maximum(-socket - 8.0 * s, sleeve - 6.0)
-    )
+    away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
+    allowed = np.maximum(np.maximum(along - end - 2.0, femur - 11.0), away)
     index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, 1, 2)).astype(np.uint8)
     said = (
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
