@@ -96,23 +96,27 @@ def femur(version_deg=15.0, step=1.6):
     return mesh(solid, low, high, step)
 
 
+def at(x, y, z):
+    """A point given from the plafond's middle."""
+    return np.array([x, y - TIBIA_LENGTH, z])
+
+
 def tibia(torsion_deg=25.0, plateau_deg=0.0, step=1.6):
-    """Vertices and triangles of a tibia, its knee centre at the origin; plateau_deg tilts it (varus positive)."""
+    """Vertices and triangles of a tibia, knee centre at the origin; plateau_deg tilts the plateau."""
     ankle = turn_y(torsion_deg)
     plateau = turn_z(plateau_deg)
 
     def solid(p):
         q, r = p @ plateau, p @ ankle
-        foot = np.array([0.0, -TIBIA_LENGTH, 0.0])
         parts = [disc(q, (x, -8.0, 0.0), (20.0, 24.0), 8.0, 1) for x in (-18.0, 18.0)]
         parts += [
             disc(q, (0.0, -8.0, 0.0), (14.0, 18.0), 8.0, 1),
             capsule(q, (-5.0, -4.0, 0.0), (5.0, -4.0, 0.0), 9.0),
             capsule(p, (0.0, -26.0, 3.0), (0.0, -75.0, 5.0), 22.0, 13.0),
             capsule(p, (0.0, -70.0, 5.0), (0.0, -325.0, 0.0), 13.0),
-            disc(r, foot + (0.0, 15.0, 0.0), (18.0, 18.0), 15.0, 1),
-            capsule(r, foot + (12.0, 26.0, 0.0), foot + (25.5, 12.0, 0.0), 6.5),
-            capsule(r, foot + (25.5, 12.0, 0.0), foot + (25.5, -6.0, 0.0), 6.5),
+            disc(r, at(0.0, 15.0, 0.0), (18.0, 18.0), 15.0, 1),
+            capsule(r, at(12.0, 26.0, 0.0), at(25.5, 12.0, 0.0), 6.5),
+            capsule(r, at(25.5, 12.0, 0.0), at(25.5, -6.0, 0.0), 6.5),
         ]
         return np.minimum.reduce(parts)
 
@@ -125,8 +129,13 @@ def fibula(torsion_deg=25.0, step=1.6):
 
     def solid(p):
         return np.minimum(
-            capsule(p, (-34.0, -22.0, -18.0), end + (0, 40 - TIBIA_LENGTH, 0), 7.0, 6.0),
-            capsule(p, end + (0, 40 - TIBIA_LENGTH, 0), end + (0, -14.0 - TIBIA_LENGTH, 0), 6.0),
+            capsule(p, (-34.0, -22.0, -18.0), end + np.array([0, 40 - TIBIA_LENGTH, 0]), 7.0, 6.0),
+            capsule(
+                p,
+                end + np.array([0, 40 - TIBIA_LENGTH, 0]),
+                end + np.array([0, -14.0 - TIBIA_LENGTH, 0]),
+                6.0,
+            ),
         )
 
     return mesh(solid, (-50, -TIBIA_LENGTH - 26, -46), (20, -10, 46), step)

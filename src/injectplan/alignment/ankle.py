@@ -25,8 +25,9 @@ class TalusFit:
 
 def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
     """Find the line along the top of the talar dome, seen along the tibia; not below: LandmarkError."""
-    assert tibia.ankle_center is not None
-    offset = talus.points - tibia.ankle_center
+    center = tibia.ankle_center
+    assert center is not None
+    offset = talus.points - center
     h = offset @ tibia.proximal
     m, a = offset @ tibia.across, offset @ tibia.posterior
     under = (np.abs(m) < 18.0) & (np.abs(a) < 10.0) & (h < 8.0) & (h > -14.0)
@@ -39,7 +40,7 @@ def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
     across = unit(tibia.plafond[0] - tibia.plafond[1])
 
     def end(side: float) -> Floats:
-        at = tibia.ankle_center + side * 10.0 * across
+        at = center + side * 10.0 * across
         return np.asarray(at - float((at - point) @ normal) / float(tibia.proximal @ normal) * tibia.proximal)
 
     return TalusFit(dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)

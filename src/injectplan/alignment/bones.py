@@ -171,7 +171,8 @@ def prepare(surface: Surface, name: str) -> Bone:
     if len(border):
         notices.append(Notice("open_surface", f"the surface of {name} is open ({len(border)} edges)", name))
     return Bone(
-        name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm, border=border, cap=flat_cap(points, triangles),
+        name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm,
+        border=border, cap=flat_cap(points, triangles),
         normals=_smooth(points, triangles, normals, edge_mm, 2.0), notices=tuple(notices),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ def alignment_document(alignment: Alignment) -> dict[str, Any]:
     """Return the document of an alignment, plain JSON values only.
 
     `angles` holds every measure by name, each `{value, sd, method, plane, …}` with `value: null` and `reason`
-    where it is missing; version and torsion stand beside them by method, as do `mad_mm` and `knee_flexion_deg`.
+    where it is missing; version, torsion, `mad_mm` and `knee_flexion_deg` stand beside `angles` as well.
     """
     angles: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}

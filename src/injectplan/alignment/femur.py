@@ -52,7 +52,6 @@ class KneeEnd:
 class FemurFit:
     """Everything found on a femur; positions in the patient frame, mm.
 
-    toward_head : unit vector along the condylar line towards the hip joint's side, None without the head.
     The two ends of condylar lines carry the suffixes a and b: a lies along +`across`.
     """
 
@@ -105,7 +104,7 @@ def knee_end(bone: Bone, axis: Floats) -> KneeEnd | None:
 def _deepest_notch(
     bone: Bone, axis: Floats, u: Floats, v: Floats, low: float, width: float
 ) -> tuple[Floats, float, float, Floats] | None:
-    """The notch that sections at several heights show: outward normal, depth (share of width), length, middle.
+    """The notch that sections at several heights show: outward normal, depth share, length, middle.
 
     Far down the condyles stand apart in front as well; only behind does the gap last through all heights.
     """
@@ -187,12 +186,11 @@ def find_head(bone: Bone, axis: Floats, seed: int) -> Sphere:
 
 def _condyle_cylinder(
     bone: Bone, proximal: Floats, across: Floats, posterior: Floats,
-    condyles: tuple[Floats, Floats], width: float, divide: float,
+    condyles: tuple[Floats, Floats], width: float, notch: Floats,
 ) -> tuple[Cylinder, float]:  # fmt: skip
     """Cylinder through both posterior condyles (only their crests count, not their flanks), and their middle.
 
-    divide : coordinate along `across` of the notch, between the condyles.
-    The middle is the coordinate along `across` half way between the two crests' centroids.
+    The middle is the coordinate along the axis, from its point, half way between the two crests' centroids.
     """
     radius = 0.26 * width
     center = 0.5 * (condyles[0] + condyles[1]) - radius * posterior
@@ -226,7 +224,8 @@ def _condyle_cylinder(
     offset = bone.points[keep] - center
     radial = offset - (offset @ axis)[:, None] * axis
     w = bone.weights[keep] * tukey(np.linalg.norm(radial, axis=1) - radius, 2.0)
-    m = bone.points[keep] @ across
+    m = offset @ axis
+    divide = float((notch - center) @ axis)
     inner, outer = m < divide, m >= divide
     if w[inner].sum() <= 0.0 or w[outer].sum() <= 0.0:
         raise LandmarkError(f"only one posterior condyle of the {bone.name} is in view")
@@ -310,10 +309,8 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         if np.linalg.norm(middle - before) < 1e-9 and np.linalg.norm(y - proximal) < 1e-12:
             break
         proximal = y
-    cylinder, crests = _condyle_cylinder(
-        bone, proximal, across, posterior, condyles, width, float(notch @ across)
-    )
-    knee_center = _knee_center(across, cylinder, notch, crests)
+    cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch)
+    knee_center = _knee_center(cylinder, notch, crests)
     if head is not None:
         shaft_center, shaft_axis, residual = _femur_shaft(bone, shaft_axis, width, whole=True)
     near = bone.points @ proximal < float((bone.points @ proximal).min()) + 0.6 * width
@@ -347,7 +344,8 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
             bottom = max(low + 0.46 * width, min(low + 0.95 * width, top - 45.0))
         if top - bottom < 5.0:
             raise LandmarkError(
-                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft above the condyles (needs 5 mm)"
+                f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft "
+                "above the condyles (needs 5 mm)"
             )
         center, direction, residual = shaft_line(bone, direction, bottom, top)
     return center, direction, residual
@@ -379,7 +377,7 @@ def _posterior_line(
 def _distal_line(
     bone: Bone, y: Floats, across: Floats, middle: Floats, width: float
 ) -> tuple[Floats, Floats]:
-    """The tangent under both distal condyles, seen from the front; its two rests, the one along +across first."""
+    """The tangent under both distal condyles, seen from the front; first the rest along +across."""
     s = bone.points @ y
     region = bone.points[s < s.min() + 0.6 * width]
     flat = np.stack([region @ across, region @ y], axis=1)
@@ -387,9 +385,7 @@ def _distal_line(
     return region[j], region[i]
 
 
-def _knee_center(across: Floats, cylinder: Cylinder, notch: Floats, crests: float) -> Floats:
+def _knee_center(cylinder: Cylinder, notch: Floats, crests: float) -> Floats:
     """The point of the condyles' axis half way between the notch and the middle of the crests."""
-    at = 0.5 * (crests + float(notch @ across))
-    return np.asarray(
-        cylinder.center + (at - cylinder.center @ across) / (cylinder.axis @ across) * cylinder.axis
-    )
+    at = 0.5 * (crests + float((notch - cylinder.center) @ cylinder.axis))
+    return np.asarray(cylinder.center + at * cylinder.axis)

@@ -1,4 +1,4 @@
-"""From fitted bones to named landmarks: which side is medial, which bones share a frame, what scatters how."""
+"""From fitted bones to named landmarks: what is medial, which bones share a frame, what scatters how."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def fit_bones(
         fibula = None
     told = _femur_tells(femur, fibula if together else None)
     shin = _tibia_tells(tibia, fibula)
-    found, sure = _side(side, told, shin, together, notes)
+    found = _side(side, told, shin, together, notes)
     handed = 1.0 if found == "right" else -1.0
     femur_medial = tibia_medial = 0.0
     if femur is not None:
@@ -198,9 +198,9 @@ def _femur_tells(femur: FemurFit | None, fibula: Bone | None) -> tuple[float, fl
             return _handed(medial, femur.proximal, femur.posterior), 1.0
     if fibula is not None:
         center = np.average(fibula.points, axis=0, weights=fibula.weights)
-        aside = float((femur.knee_center - center) @ femur.across)
-        if abs(aside) > 8.0:
-            return _handed(np.sign(aside) * femur.across, femur.proximal, femur.posterior), 1.0
+        inward = float((femur.knee_center - center) @ femur.across)
+        if abs(inward) > 8.0:
+            return _handed(np.sign(inward) * femur.across, femur.proximal, femur.posterior), 1.0
     line = femur.distal[0] - femur.distal[1]
     tilt = np.degrees(np.arctan2(line @ femur.shaft[1], line @ femur.across))
     if abs(tilt) > VALGUS_SHAFT_DEG:  # the medial condyle reaches further down along the shaft
@@ -226,7 +226,7 @@ def _tibia_tells(tibia: TibiaFit | None, fibula: Bone | None) -> tuple[float, fl
 def _side(
     side: Side | None, femur: tuple[float, float], tibia: tuple[float, float], together: bool,
     notes: list[Notice],
-) -> tuple[Side, bool]:  # fmt: skip
+) -> Side:  # fmt: skip
     """Settle the side: what the bones tell for certain must agree with each other and with what is given."""
     votes = [("femur", *femur), ("tibia", *tibia)]
     certain = [(n, v) for n, v, w in votes if w >= 0.9]
@@ -241,7 +241,7 @@ def _side(
             raise UsageError('the bones do not tell the side: give side = "left" or "right"')
         if best[2] < 0.9:
             notes.append(Notice("side", f"side {told} is only likely, from the joint line's tilt"))
-        return told, best[2] >= 0.9
+        return told
     if told is not None and told != side:
         if best[2] >= 0.9:
             raise ContradictionError(
@@ -251,12 +251,12 @@ def _side(
         notes.append(Notice("side", f"side {side} could not be confirmed: the joint line's tilt is unusual"))
     elif told is None:
         notes.append(Notice("side", f"side {side} is taken as given; the bones seen do not tell it"))
-    return side, told == side
+    return side
 
 
 def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str, Bone]) -> dict[str, str]:
     """Why each group of landmarks is missing."""
-    result = {}
+    result: dict[str, str] = {}
     femoral = (
         "femoral_knee_center", "distal_medial_condyle", "posterior_medial_condyle", "intercondylar_notch",
         "femoral_shaft_proximal", "femoral_neck_center", "hip_center", "femoral_neck_base",
@@ -272,8 +272,8 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         if femur.head is None:
             result["hip_center"] = femur.head_missing
         if femur.hip is None:
-            names = ("femoral_neck_center", "femoral_neck_base", "upper_femoral_shaft_proximal")
-            result |= dict.fromkeys(names, femur.hip_missing)
+            upper = ("femoral_neck_center", "femoral_neck_base", "upper_femoral_shaft_proximal")
+            result |= dict.fromkeys(upper, femur.hip_missing)
         elif femur.hip.alpha_point is None:
             result["head_neck_departure"] = "the contour nowhere leaves the head sphere by 1 mm"
     if tibia is None:

@@ -91,7 +91,7 @@ def measure_alignment_of_landmarks(
     if side is not None and told not in (0.0, 1.0 if side == "right" else -1.0):
         other = "left" if side == "right" else "right"
         raise ContradictionError(
-            f"side {side} is contradicted: the posterior condyles lie behind the femur on a {other} leg only; "
+            f"side {side} is contradicted: the posterior condyles show a {other} leg; "
             "check the side, or whether the file is LPS or RAS mirrored"
         )
     known: Side = side or ("right" if told > 0 else "left")

@@ -10,8 +10,8 @@ import numpy as np
 
 # Mean angle in the frontal plane between the mechanical axis and the axis of the shaft seen, against the
 # length seen from the joint line; positive where the shaft's axis makes the leg look more valgus.
-# Together 5.5° with whole shafts (aTFA 4.8° valgus, mTFA 0.7° varus, n = 87, Jamali 2017) and 3.7 to 5.0° with
-# short ones (Sheehy 2011); the course between was measured on two real legs, hence `assumed`.
+# Together 5.5° with whole shafts (aTFA 4.8° valgus, mTFA 0.7° varus, n = 87, Jamali 2017) and 3.7 to 5.0°
+# with short ones (Sheehy 2011); the course between was measured on two real legs, hence `assumed`.
 LENGTH_MM = (60.0, 70.0, 90.0, 120.0, 150.0, 300.0, 440.0)
 FEMUR_OFFSET_DEG = (2.5, 3.4, 4.2, 4.0, 3.9, 5.0, 5.4)
 TIBIA_OFFSET_DEG = (1.7, 0.6, -0.6, -0.8, -0.8, 0.0, 0.1)

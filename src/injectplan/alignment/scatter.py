@@ -16,7 +16,7 @@ from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 # Isotropic defaults, mm, for a landmark given without its scatter. Centres: an automatic method against a
-# manual one on four legs (hip 0.14-0.50, knee 1.07-2.52, ankle 0.93-1.19 mm, STAPLE). Others: root mean square
+# manual one on four legs (hip 0.14-0.50, knee 1.07-2.52, ankle 0.93-1.19 mm, STAPLE). Others: rms
 # scatter of five raters on 19 femora, 2.4 to 5.2 mm in space.
 RATER_SD_MM: Mapping[str, float] = {
     "hip_center": 0.5, "femoral_knee_center": 2.4, "tibial_knee_center": 2.2, "ankle_center": 1.5,
