@@ -6,7 +6,7 @@ chords of parallel rays through the triangle tree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,12 @@ from injectplan.anatomy.model import Cavity, FillState, Recess, Source
 from injectplan.anatomy.surfaces import flying_edges
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
-from injectplan.kernels.bvh import all_hits
+from injectplan.kernels.bvh import all_hits, nearest_points
 from injectplan.kernels.cast import Bools, Floats, Floats32
 from injectplan.kernels.field import Field, distance_field, sample_at
 
 FAR = np.float32(1e4)  # stands for "never" while contouring; the field itself holds infinity
-BAND_MM = 6.0
+BAND_MM = 3.0
 STEEP = np.float32(40.0)
 MOST_OPENING_MM = 30.0
 MOST_STEPS = 24
@@ -79,7 +79,8 @@ def _cut(values: Floats32, level: float, origin_mm: Floats, spacing_mm: float) -
     box = ndimage.find_objects(inside.astype(np.uint8))[0]
     grown = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
     padded = np.pad(np.float32(level) - values[grown], 1, constant_values=-np.float32(spacing_mm))
-    points, triangles = flying_edges(np.clip(padded, -np.float32(2), np.float32(2)), 0.0)
+    # steep values outside must not draw the crossing inwards: a distance never exceeds one spacing there
+    points, triangles = flying_edges(np.clip(padded, -np.float32(spacing_mm), np.float32(spacing_mm)), 0.0)
     start = np.array([s.start - 1 for s in grown])
     made = Surface(origin_mm + (points + start) * spacing_mm, triangles)
     return made if made.volume_ml >= 0 else Surface(made.vertices_mm, made.triangles[:, ::-1].copy())
@@ -95,37 +96,41 @@ def _largest(inside: Bools) -> Bools:
     return np.asarray(labels == int(sizes.argmax()))
 
 
-def _level_of_volume(
-    values: Floats32, wanted_ml: float, guess: float, origin_mm: Floats, spacing_mm: float, step: float = 0.3
-) -> tuple[float, Surface]:
-    """Return the level whose cut encloses a volume (to 1e-6 of it), and that cut: Illinois in a bracket."""
-
-    def at(level: float) -> tuple[float, Surface]:
-        surface = _cut(values, level, origin_mm, spacing_mm)
-        return surface.volume_ml - wanted_ml, surface
-
-    low, high = guess, guess
-    off, surface = at(guess)
-    off_low = off_high = off
-    while off_low > 0:
-        high, off_high, low, step = low, off_low, low - step, 2 * step
-        off_low, surface = at(low)
-    while off_high < 0 and step < 1e3:
-        low, off_low, high, step = high, off_high, high + step, 2 * step
-        off_high, surface = at(high)
-    level = high
+def _solve(off_at: Callable[[float], float], guess: float, step: float, tolerance: float) -> float:
+    """Where a rising function meets zero: bracketed outwards from a guess, then by the Illinois rule."""
+    low = high = guess
+    off_low = off_high = off_at(guess)
+    while off_low > 0 and step < MOST_OPENING_MM:
+        high, off_high, low = low, off_low, low - step
+        off_low, step = off_at(low), 2 * step
+    while off_high < 0 and step < MOST_OPENING_MM:
+        low, off_low, high = high, off_high, high + step
+        off_high, step = off_at(high), 2 * step
+    level = high if abs(off_high) < abs(off_low) else low
     for _ in range(MOST_STEPS):
-        if off_high == off_low:
+        if min(abs(off_low), abs(off_high)) <= tolerance or off_high == off_low:
             break
         level = low + (high - low) * off_low / (off_low - off_high)
-        off, surface = at(level)
-        if abs(off) <= 1e-6 * wanted_ml or high - low < 1e-9:
+        off = off_at(level)
+        if abs(off) <= tolerance or high - low < 1e-9:
             break
         if off < 0:
             low, off_low, off_high = level, off, 0.5 * off_high
         else:
             high, off_high, off_low = level, off, 0.5 * off_low
-    return level, surface
+    return level
+
+
+def _level_of_volume(
+    values: Floats32, wanted_ml: float, origin_mm: Floats, spacing_mm: float
+) -> tuple[float, Surface]:
+    """Return the level whose cut encloses a volume (to 1e-6 of it), and that cut."""
+
+    def off_at(level: float) -> float:
+        return _cut(values, level, origin_mm, spacing_mm).volume_ml - wanted_ml
+
+    level = _solve(off_at, 0.3, 0.3, 1e-6 * wanted_ml)
+    return level, _cut(values, level, origin_mm, spacing_mm)
 
 
 def build_cavity(
@@ -162,35 +167,32 @@ def build_cavity(
     if not (space < 0).any():
         raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
     # thickening works on `rest` alone and most where the wall gives: the walls stay, films stay thin
-    share = np.float32(0.1) + np.float32(0.9) * np.asarray(ease, np.float32)
+    gives = np.broadcast_to(np.asarray(ease, np.float32), rest.shape)
+    share = np.float32(0.1) + np.float32(0.9) * gives
     blocked = np.maximum(free, np.where(kept | (rest > spacing_mm), np.float32(-FAR), FAR))
 
     def thickened(more_mm: float) -> Floats32:
-        return np.asarray(np.maximum(space - np.float32(more_mm) * share, np.maximum(blocked, free)))
+        return np.asarray(np.maximum(space - np.float32(more_mm) * share, blocked))
 
-    more = 0.0
-    tried: list[tuple[float, float]] = []
-    for _ in range(12):
-        off = _cut(thickened(more), 0.0, origin, spacing_mm).volume_ml - resting_ml
-        tried.append((more, off))
-        if abs(off) < 2e-4 * resting_ml:
-            break
-        if len(tried) > 1 and tried[-1][1] != tried[-2][1]:
-            (a, fa), (b, fb) = tried[-2:]
-            more = float(np.clip(b - fb * (b - a) / (fb - fa), b - 0.6, b + 0.6))
-        else:
-            more += -0.1 if off > 0 else 0.1
-    base = thickened(more)
-    easy = np.maximum(np.asarray(ease, np.float32), np.float32(0.02))
+    near = ndimage.find_objects((space < 2.0).astype(np.uint8))[0]
+    crop_origin = origin + spacing_mm * np.array([part.start for part in near])
+
+    def off_at(more_mm: float) -> float:
+        thick = np.maximum(space[near] - np.float32(more_mm) * share[near], blocked[near])
+        return _cut(thick, 0.0, crop_origin, spacing_mm).volume_ml - resting_ml
+
+    base = thickened(_solve(off_at, 0.0, 0.1, 1e-4 * resting_ml))
+    easy = np.maximum(gives, np.float32(0.02))
     opening = np.where(base > 0, base / easy, base)
     # steep rather than infinite at the walls, so that level sets meet them smoothly: 0.2 mm in at 8 mm open
     barrier = np.maximum(STEEP * free, np.where(base > 0, STEEP * allowed, -FAR))
     opening = np.where(base > 0, np.maximum(opening, barrier), opening)
     opening = np.where(opening > MOST_OPENING_MM, FAR, opening).astype(np.float32)
-    level, surface = 0.0, _cut(opening, 0.0, origin, spacing_mm)
+    # the resting wall is cut from the distance itself: steep openings beside it would draw it inwards
+    surface = _cut(base, 0.0, origin, spacing_mm)
     resting = surface.volume_ml
     if effusion_ml > 0:
-        level, surface = _level_of_volume(opening, resting + effusion_ml, 0.3, origin, spacing_mm)
+        level, surface = _level_of_volume(opening, resting + effusion_ml, origin, spacing_mm)
         opening = np.where(opening >= FAR, FAR, opening - np.float32(level))
     held = distance_field(surface.bvh, origin, spacing_mm, opening.shape, BAND_MM)
     distension = np.where(opening >= FAR, np.float32(np.inf), opening)
@@ -280,15 +282,15 @@ def fill_cavity(cavity: Cavity, volume_ml: float, tip_mm: npt.ArrayLike | None =
     if inside <= 0.0:
         return FillState(injected_ml=volume_ml, leaked_ml=volume_ml)
     base = cavity.resting_volume_ml
-    level, fluid = _level_of_volume(opening, base + inside, 0.3, field.origin_mm, field.spacing_mm)
+    level, fluid = _level_of_volume(opening, base + inside, field.origin_mm, field.spacing_mm)
     filled = opening < level
-    away = cavity.field.values[filled]
+    away, _, _ = nearest_points(cavity.surface.bvh, fluid.vertices_mm[::3])
     return FillState(
         injected_ml=volume_ml,
         in_cavity_ml=inside,
         leaked_ml=volume_ml - inside,
         fluid=fluid,
-        displacement_mm=float(max(away.max(initial=0.0), 0.0)),
+        displacement_mm=float(away.max(initial=0.0)),
         recess_ml=_shares(cavity, filled, base + inside),
     )
 

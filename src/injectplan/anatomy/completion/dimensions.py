@@ -48,7 +48,7 @@ KNEE: Mapping[str, Dimension] = {
     "recess_half_width": _D(22.0, 4.0, 14.0, 32.0, "pouch about 4-5 cm wide", True),
     "capsule_thickness": _D(1.2, 0.4, 0.5, 2.5, "0.5-1.5 mm, thicker behind", True),
     "retinaculum_thickness": _D(1.5, 0.4, 0.8, 3.0, "1-2 mm; MPFL 0.91-1.7 mm", True),
-    "resting_fluid": _D(6.0, 1.5, 2.0, 8.0, "normal fluid 5-8 mL (Balazs), 2-4 mL in other texts", True),
+    "resting_fluid": _D(7.0, 1.5, 2.0, 8.0, "normal fluid 5-8 mL (Balazs), 2-4 mL in other texts", True),
     "vastus_intermedius_thickness": _D(12.0, 3.0, 6.0, 20.0, "above the recess", True),
     "popliteal_artery_behind_bone": _D(
         3.9, 2.0, 1.0, 9.0, "3.9 mm behind the capsule in extension, The Knee 2009;16:143"
@@ -108,7 +108,7 @@ def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
             mark = "assumed" if d.assumed else "population mean"
             assumed.append(
                 f"{name} = {values[name]:g} mm ({mark}: {d.source})".replace(
-                    "resting_fluid = 6 mm", "resting_fluid = 6 mL"
+                    "resting_fluid = 7 mm", "resting_fluid = 7 mL"
                 )
             )
     bmi = subject.bmi

@@ -276,7 +276,7 @@ def _core(build: Build) -> Floats32:
     core = ellipse(g.x - np.float32(0.5 * s), g.y - cy, a, b)
     fossa = ball(g, (1.0 * s, -62.0 * s, 18.0 * s), (17.0 * s, 17.0 * s, 40.0 * s))
     core = smooth_max(core, -fossa, 14.0 * s)
-    for x, y, top, size in ((-26.0, -36.0, 30.0, 11.0), (27.0, -34.0, 30.0, 10.0)):  # hamstring tendons
+    for x, y, top, size in ((-23.0, -33.0, 30.0, 9.0), (24.0, -32.0, 30.0, 9.0)):  # hamstring tendons
         cord = tube(g, np.array([[x, y, top + 60], [x * 1.05, y - 2, top], [x, y, -30]]) * s, size * s)
         core = smooth_min(core, cord, 12.0 * s)
     for x in (-15.0, 17.0):  # heads of the gastrocnemius
@@ -284,14 +284,14 @@ def _core(build: Build) -> Floats32:
         core = smooth_min(core, head, 14.0 * s)
     teardrop = ball(g, np.array([-27.0, 25.0, 68.0]) * s, np.array([19.0, 20.0, 26.0]) * s)
     core = smooth_min(core, teardrop, 12.0 * s)
-    core = smooth_min(core, build.bones - np.float32(2.2), 9.0 * s)
-    core = smooth_min(core, _quadriceps_tendon(build, g) - np.float32(0.6), 8.0 * s)
-    core = smooth_min(core, _patellar_tendon(build, g) - np.float32(0.6), 8.0 * s)
+    core = smooth_min(core, build.bones - np.float32(0.6), 5.0 * s)
+    core = smooth_min(core, _quadriceps_tendon(build, g) - np.float32(0.2), 5.0 * s)
+    core = smooth_min(core, _patellar_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = ndimage.gaussian_filter(core, 0.9, mode="nearest")
     slope = np.sqrt(sum(d * d for d in np.gradient(core, g.spacing_mm)))
     core = core / np.clip(slope, 0.5, 1.5)
     # smoothing may not bring a bone or tendon out
-    return np.asarray(np.minimum(core, build.bones - np.float32(1.4)), np.float32)
+    return np.asarray(np.minimum(core, build.bones - np.float32(1.0)), np.float32)
 
 
 def _tendon_line(build: Build) -> Callable[[npt.ArrayLike], Floats32]:
@@ -369,8 +369,7 @@ def _fat(build: Build) -> Floats32:
 def _envelopes(build: Build) -> Floats32:
     """Skin, fat, fascia, muscle: each within the one before; returns the core's values."""
     g, size = build.coarse, build.sizes
-    core = _core(build)
-    build.solids["core"] = core
+    core = build.solids["core"]
     fat = ndimage.gaussian_filter(_fat(build), 3.0, mode="nearest")
     outer = core - fat
     outer = ndimage.gaussian_filter(outer, 1.0, mode="nearest")
@@ -407,7 +406,6 @@ def _fat_pads(build: Build) -> None:
     top, trochlea = float(m.patella_top[2]), m.trochlea_top
     g = build.fine((-42 * s, -2, trochlea - 4), (44 * s, 60, top + 62), FINE_MM)
     d, core = build.on(g, build.femur), build.on(g, build.solids["core"])
-    tendon = _quadriceps_tendon(build, g)
     crown = trochlea + size["recess_height_above_trochlea"]
     thick = size["prefemoral_fat_pad_thickness"] + size["recess_thickness"] * 0.5
     cover = np.float32(thick) * ramp(g.z, crown + 16, crown - 6) * ramp(g.z, trochlea - 2, trochlea + 16)

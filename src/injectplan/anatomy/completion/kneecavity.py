@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SPACING_MM = 0.5
 BAND_MM = 1.5
 FILM_MM = 0.75
+CLEFT_MM = 1.35
 RECESSES = (
     "suprapatellar", "patellofemoral", "medial_tibiofemoral", "lateral_tibiofemoral",
     "medial_parapatellar", "lateral_parapatellar", "medial_posterior", "lateral_posterior",
@@ -81,12 +82,16 @@ def knee_cavity(
     walls = np.minimum.reduce(list(near.values()))
     films = [v for n, v in near.items() if n in CARTILAGES]
     film = np.minimum.reduce(films) if films else walls
+    # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone
+    other = np.minimum.reduce([v for n, v in near.items() if n not in ("femur", "femoral_cartilage")])
     fine = np.minimum(near["femur"], near.get("femoral_cartilage", near["femur"]))
     d = np.where(
         fine < BAND_MM * 0.9, fine, np.maximum(resampled(build.femur, build.coarse, grid), 0.9 * BAND_MM)
     )
     # beyond its band the film's distance is a clamp, not a distance: nothing opens from there
-    rest = np.where(film < 0.97 * BAND_MM, film - np.float32(FILM_MM), np.float32(30.0)).astype(np.float32)
+    cleft = np.maximum(film - np.float32(FILM_MM), np.maximum(fine, other) - np.float32(CLEFT_MM))
+    facing = np.maximum(film, np.maximum(fine, other)) < 0.97 * BAND_MM
+    rest = np.where(facing, cleft, np.float32(30.0)).astype(np.float32)
     rest = np.minimum(rest, _pouch(build, d, x, y, z, crown))
     rest = smooth_min(rest, _gutters(build, d, x, y, z), 1.0)
     rest = smooth_min(rest, _behind(build, d, x, y, z), 1.0)
@@ -136,7 +141,7 @@ def _pouch(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32, cro
     thick = np.float32(size["recess_thickness"]) * (0.45 + 0.55 * ramp(z, start - 2, top + 4))
     slit = np.abs(d - off - 0.5 * thick) - 0.5 * thick
     wide = np.float32(size["recess_half_width"])
-    center = 0.35 * m.patella_x
+    center = 0.2 * m.patella_x
     # a dome above, open below where it meets the trochlea
     up = np.maximum(z - np.float32(crown - 0.95 * wide), 0)
     across = np.sqrt((x - np.float32(center)) ** 2 + up * up) - wide
@@ -159,9 +164,9 @@ def curve_of(z: Floats32, knots: dict[float, float]) -> Floats32:
 def _gutters(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -> Floats32:
     """The parapatellar gutters on both sides of the condyles."""
     m, s = build.marks, build.marks.scale
-    slit = np.abs(d - 0.75) - 0.6
+    slit = np.abs(d - 0.7) - 0.55
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
-    aside = np.float32(22.0 * s) - np.abs(x - np.float32(middle))
+    aside = np.float32(18.0 * s) - np.abs(x - np.float32(middle))
     height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(m.trochlea_top + 14.0 * s))
     return smooth_max(slit, np.maximum(np.maximum(aside, height), np.float32(4.0 * s) - y), 1.0)
 
@@ -169,7 +174,7 @@ def _gutters(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -
 def _behind(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -> Floats32:
     """The posterior recesses, under the capsule behind both condyles."""
     m, s = build.marks, build.marks.scale
-    slit = np.abs(d - 0.7) - 0.6
+    slit = np.abs(d - 0.7) - 0.55
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
     condyle = np.abs(np.abs(x - np.float32(middle)) - np.float32(21.0 * s)) - np.float32(12.0 * s)
     height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(31.0 * s))
@@ -184,10 +189,8 @@ def _ease(build: Build, x: Floats32, y: Floats32, z: Floats32, crown: float) -> 
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
     side = ramp(np.abs(x - middle), 22 * s, 32 * s) * ramp(z, 2 * s, 12 * s) * ramp(y, 0.0, 10.0 * s)
     back = ramp(y, -8.0 * s, -18.0 * s) * ramp(z, 0.0, 10.0 * s)
-    return np.asarray(
-        np.maximum(np.maximum(0.08, pouch * lateral), np.maximum(0.45 * side * lateral, 0.25 * back)),
-        np.float32,
-    )
+    most = np.maximum(np.maximum(0.08, pouch * lateral), np.maximum(0.45 * side * lateral, 0.25 * back))
+    return np.asarray(most, np.float32)
 
 
 def _which(build: Build, x: Floats32, y: Floats32, z: Floats32) -> npt.NDArray[np.uint8]:
