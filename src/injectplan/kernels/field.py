@@ -173,7 +173,7 @@ def sphere_trace(field, ox, oy, oz, dx, dy, dz, far, level):
 
     Only the part of the ray within the grid counts. Steps by the value itself, at least a quarter spacing,
     then halves the last step to 1e-6 mm: what is thinner than a quarter spacing may be missed.
-    Hart (1996), doi:10.1007/s003710050084.
+    Sphere tracing: doi:10.1007/s003710050084.
     """
     t, end = _inside_span(field, ox, oy, oz, dx, dy, dz, far)
     if t > end:
