@@ -598,7 +598,7 @@ def _cords(build: Build) -> None:
         size["superior_lateral_genicular_artery_diameter"],
         sd=4.0,
     )
-    # under the skin, 31 mm medial of A (lower pole × tendon edge), 17 at the joint line, then across the tendon
+    # under the skin: 31 mm medial of A (lower pole × tendon edge), 17 at the joint line, then across
     edge = m.patella_bottom + np.array([-0.5 * size["patellar_tendon_width"], 0.0, 0.0])
     branch = edge + np.array(
         [[-52, -30, 22], [-31, -8, 0], [-17.2, 0, -15], [-6, 0, -26], [14, 0, -33], [30, -10, -36.0]]

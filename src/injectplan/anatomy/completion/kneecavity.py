@@ -168,7 +168,10 @@ def _gutters(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
     aside = np.float32(18.0 * s) - np.abs(x - np.float32(middle))
     height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(m.trochlea_top + 14.0 * s))
-    return smooth_max(slit, np.maximum(np.maximum(aside, height), np.float32(4.0 * s) - y), 1.0)
+    upper = np.maximum(height, np.float32(4.0 * s) - y)
+    # above the menisci the space runs on backwards under the collateral ligaments
+    lane = np.maximum(np.abs(z - np.float32(9.0 * s)) - np.float32(6.0 * s), np.float32(-18.0 * s) - y)
+    return smooth_max(slit, np.maximum(aside, np.minimum(upper, lane)), 1.0)
 
 
 def _behind(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -> Floats32:
@@ -176,13 +179,13 @@ def _behind(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) ->
     m, s = build.marks, build.marks.scale
     slit = np.abs(d - 0.7) - 0.55
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
-    condyle = np.abs(np.abs(x - np.float32(middle)) - np.float32(21.0 * s)) - np.float32(12.0 * s)
+    condyle = np.abs(np.abs(x - np.float32(middle)) - np.float32(21.0 * s)) - np.float32(14.0 * s)
     height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(31.0 * s))
     return smooth_max(slit, np.maximum(np.maximum(condyle, height), y + np.float32(5.0 * s)), 1.0)
 
 
 def _ease(build: Build, x: Floats32, y: Floats32, z: Floats32, crown: float) -> Floats32:
-    """How readily the wall gives: the lateral pouch first, then its midline, gutters, behind; not the joint."""
+    """How readily the wall gives: lateral pouch first, its midline, gutters, behind; hardly the joint."""
     m, s = build.marks, build.marks.scale
     pouch = ramp(z, m.trochlea_top + 2.0, float(m.patella_top[2]) + 6.0) * ramp(y, 5.0 * s, 12.0 * s)
     lateral = 0.5 + 0.5 * ramp(x, -20.0 * s, 18.0 * s)

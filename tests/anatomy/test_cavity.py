@@ -1,0 +1,136 @@
+"""The cavity's volumes against closed forms, and the laws of filling."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from injectplan.anatomy.cavity import build_cavity, capacity_ml, fill_cavity, volumes
+from injectplan.anatomy.model import Cavity
+from injectplan.errors import EmptyStructureError
+
+SPACING = 0.5
+
+
+def _grid(half: float):
+    axis = np.arange(-half, half + 1e-9, SPACING) + 0.137  # off the grid's symmetry
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    return x.astype(np.float32), y.astype(np.float32), z.astype(np.float32), np.full(3, axis[0])
+
+
+def _build(rest, origin, resting_ml, **more) -> Cavity:
+    far = np.full(rest.shape, np.float32(5.0))
+    options = {
+        "walls": far, "ease": np.float32(1.0), "allowed": -far,
+        "recess_index": np.ones(rest.shape, np.uint8), "recess_names": ("whole",),
+    } | more  # fmt: skip
+    return build_cavity(origin, SPACING, rest.astype(np.float32), resting_ml=resting_ml, **options)
+
+
+def _shell_segment(half_angle_deg: float):
+    """A spherical shell of radii 16 and 19 mm within a cone: 2π/3 (1 - cos α)(R³ - r³)."""
+    x, y, z, origin = _grid(22.0)
+    r = np.sqrt(x * x + y * y + z * z)
+    alpha = np.radians(half_angle_deg)
+    cone = np.sqrt(x * x + y * y) * np.cos(alpha) - z * np.sin(alpha)
+    exact = 2 * np.pi / 3 * (1 - np.cos(alpha)) * (19.0**3 - 16.0**3) / 1e3
+    return np.maximum(np.abs(r - 17.5) - 1.5, cone), origin, exact
+
+
+def _torus():
+    """A torus of radii 15 and 3.5 mm: 2π² R a²."""
+    x, y, z, origin = _grid(22.0)
+    return (
+        np.sqrt((np.sqrt(x * x + y * y) - 15.0) ** 2 + z * z) - 3.5,
+        origin,
+        2 * np.pi**2 * 15 * 3.5**2 / 1e3,
+    )
+
+
+@pytest.mark.parametrize("shape", [lambda: _shell_segment(50.0), lambda: _shell_segment(75.0), _torus])
+def test_three_ways_agree_with_closed_form(shape):
+    rest, origin, exact = shape()
+    cavity = _build(rest, origin, exact)
+    found = volumes(cavity.surface)
+    for value in (found.voxel_ml, found.mesh_ml, found.ray_ml):
+        assert value == pytest.approx(exact, rel=0.01)
+        assert value == pytest.approx(found.mesh_ml, rel=0.005)
+    # built to the closed form's volume, it had hardly to move: the measure itself is right, not the fit
+    deep = rest < -0.6
+    assert float(np.abs(cavity.field.values[deep] - rest[deep]).max()) < 0.3
+    assert cavity.surface.closed
+    assert cavity.surface.manifold
+
+
+def test_resting_volume_is_met_by_moving_the_wall():
+    rest, origin, exact = _torus()
+    cavity = _build(rest, origin, 0.8 * exact)
+    assert cavity.resting_volume_ml == pytest.approx(0.8 * exact, rel=1e-3)
+    # a torus of 0.8 the volume has √0.8 the small radius
+    assert cavity.field.values.min() == pytest.approx(-3.5 * np.sqrt(0.8), abs=0.3)
+
+
+def test_filling_keeps_the_volume_and_is_monotone():
+    rest, origin, exact = _torus()
+    cavity = _build(rest, origin, exact)
+    steps = [fill_cavity(cavity, v) for v in (0.5, 1.0, 2.0, 4.0)]
+    for volume, state in zip((0.5, 1.0, 2.0, 4.0), steps, strict=True):
+        assert state.in_cavity_ml + state.leaked_ml == pytest.approx(volume, abs=1e-12)
+        assert state.leaked_ml == 0.0
+        assert state.fluid is not None
+        assert state.fluid.closed
+        assert state.fluid.volume_ml == pytest.approx(exact + volume, rel=1e-3)
+        assert sum(state.recess_ml.values()) == pytest.approx(cavity.resting_volume_ml + volume, rel=1e-9)
+        # a torus opened evenly: 2π² R (a + t)²
+        small = np.sqrt((exact + volume) * 1e3 / (2 * np.pi**2 * 15.0))
+        assert state.displacement_mm == pytest.approx(small - 3.5, abs=0.1)
+    assert [s.displacement_mm for s in steps] == sorted(s.displacement_mm for s in steps)
+    for less, more in itertools.pairwise(steps):
+        assert (less.fluid.bounds_mm[0] >= more.fluid.bounds_mm[0] - 1e-6).all()
+        assert (less.fluid.bounds_mm[1] <= more.fluid.bounds_mm[1] + 1e-6).all()
+
+
+def test_the_wall_nearest_the_tip_gives_first():
+    rest, origin, exact = _torus()
+    state = fill_cavity(_build(rest, origin, exact), 2.0, tip_mm=np.array([15.0, 0.0, 0.0]))
+    low, high = state.fluid.bounds_mm
+    assert high[0] - 18.5 > 2.0 * (-18.5 - low[0]) > 0.0
+
+
+def test_a_tip_outside_leaks_everything_and_no_volume_is_no_fluid():
+    rest, origin, exact = _torus()
+    cavity = _build(rest, origin, exact)
+    state = fill_cavity(cavity, 3.0, tip_mm=np.zeros(3))
+    assert (state.in_cavity_ml, state.leaked_ml, state.fluid) == (0.0, 3.0, None)
+    assert fill_cavity(cavity, 0.0).fluid is None
+    with pytest.raises(ValueError, match="cannot be"):
+        fill_cavity(cavity, -1.0)
+
+
+def test_beyond_the_capacity_it_leaks():
+    rest, origin, exact = _torus()
+    allowed = np.where(rest < 1.0, np.float32(-1.0), np.float32(1.0)).astype(np.float32)
+    cavity = _build(rest, origin, exact, allowed=allowed)
+    room = capacity_ml(cavity)
+    assert room == pytest.approx(2 * np.pi**2 * 15 * (4.5**2 - 3.5**2) / 1e3, rel=0.08)
+    state = fill_cavity(cavity, 2.0 * room)
+    assert state.in_cavity_ml == pytest.approx(room)
+    assert state.leaked_ml == pytest.approx(room)
+
+
+def test_walls_are_never_entered_and_nothing_left_is_said():
+    rest, origin, exact = _torus()
+    x, _, _, _ = _grid(22.0)
+    cavity = _build(rest, origin, 0.45 * exact, walls=np.clip(-x, -4, 4))
+    assert cavity.surface.bounds_mm[1, 0] < 0.05
+    with pytest.raises(EmptyStructureError, match="no joint cavity"):
+        _build(rest, origin, exact, walls=np.full(rest.shape, np.float32(-1.0)))
+
+
+def test_an_effusion_opens_the_resting_cavity():
+    rest, origin, exact = _torus()
+    cavity = _build(rest, origin, exact, effusion_ml=5.0)
+    assert cavity.resting_volume_ml == pytest.approx(exact + 5.0, rel=1e-3)
+    assert cavity.surface.volume_ml == pytest.approx(exact + 5.0, rel=1e-3)
