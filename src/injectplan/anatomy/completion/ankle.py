@@ -75,8 +75,8 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     )  # Achilles
     core = smooth_min(core, np.asarray(cord, np.float32), 16.0 * s)
     # the extensor tendons and what fills the angle behind them
-    deck = curve(g.z, [(z, line(z) + 9.0 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
-    filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 22.0 * s, deck)
+    deck = curve(g.z, [(z, line(z) + 8.5 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
+    filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 26.0 * s, deck)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
     return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
 
@@ -86,7 +86,7 @@ def _bone_line(build: Build, s: float) -> Callable[[float], float]:
     points = np.concatenate([build.vertices(n) for n in ("tibia", "talus")])
     middle = points[(np.abs(points[:, 0]) < 11.0 * s) & (points[:, 2] > -24.0 * s)]
     front = front_of(middle, 4.0, -24.0 * s, float(build.grid.high_mm[2]))
-    return lambda z: float(np.max(front(np.linspace(z - 7 * s, z + 7 * s, 9))))
+    return lambda z: float(np.max(front(np.linspace(z - 3.5 * s, z + 3.5 * s, 7))))
 
 
 def _cords_and_tendons(

@@ -113,6 +113,7 @@ def _labrum(build: Build, out: Floats, scale: float) -> None:
 def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     """The thigh and groin under the deep fascia."""
     g, s = build.grid, scale
+    front_mm = front_mm + 5.0 * s  # over the joint, which lies aside of the section's crest
     half = curve(g.z, {-95 * s: 0.92, -20 * s: 1.0, 30 * s: 1.0, 80 * s: 0.97})
     ahead = curve(g.z, {-95 * s: front_mm + 2, 0.0: front_mm, 50 * s: front_mm - 2, 90 * s: front_mm + 2})
     back = 62.0 * s
@@ -226,7 +227,7 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     ease = np.where(along > 10.0 * s, 0.25 + 0.75 * ramp(ahead, -0.6, 0.7), 0.1)
     ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
     away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
-    allowed = np.maximum(np.maximum(along - end - 2.0, femur - 11.0), away)
+    allowed = np.maximum(np.maximum(along - end - 2.0, femur - 5.5 - 2.5 * ramp(ahead, -0.4, 0.6)), away)
     index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, 1, 2)).astype(np.uint8)
     said = (
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "

@@ -1,0 +1,71 @@
+"""The parametric hip and ankle hold what their truth says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from injectplan.phantoms import make_phantom
+
+COARSE = {"spacing_mm": 1.2, "slice_mm": 1.2}
+
+
+@pytest.fixture(scope="module")
+def hip():
+    return make_phantom("hip", {**COARSE, "effusion_ml": 6.0})
+
+
+@pytest.fixture(scope="module")
+def ankle():
+    return make_phantom("ankle", {**COARSE, "effusion_ml": 3.0, "defect": "ocd"})
+
+
+def voxel_ml(phantom, structure):
+    return float(phantom.labelmap.mask(structure).sum()) * phantom.labelmap.voxel_volume_mm3 / 1000.0
+
+
+@pytest.mark.parametrize("name", ["hip", "ankle"])
+def test_surfaces_are_closed_and_effusion_exact(name, request):
+    phantom = request.getfixturevalue(name)
+    assert all(s.closed and s.volume_ml > 0 for s in phantom.surfaces.values())
+    assert voxel_ml(phantom, "synovial_fluid") == pytest.approx(phantom.truth["effusion_ml"]["value"])
+    held = phantom.truth["effusion_ml"]["value"]
+    assert held == pytest.approx(phantom.parameters["effusion_ml"], abs=0.002)
+
+
+def test_head_is_a_sphere_about_the_origin(hip):
+    vertices = hip.surfaces["femur"].vertices_mm
+    head = vertices[(vertices[:, 2] > 5) & (vertices[:, 0] < 10)]
+    radius = np.linalg.norm(head, axis=1)
+    assert np.median(radius) == pytest.approx(23.0, abs=0.01)
+    assert 2 * hip.truth["head_radius_mm"]["value"] == pytest.approx(45.5, abs=2.5 + 2)  # women 43, men 48
+
+
+def test_centre_edge_angle_is_normal(hip):
+    assert 25 < hip.truth["lcea_deg"]["value"] < 45
+
+
+def test_dome_is_a_roller_of_the_published_radius(ankle):
+    p = ankle.surfaces["talus"].vertices_mm
+    dome = p[(np.abs(np.abs(p[:, 0]) - 9) < 1) & (p[:, 2] > -6)]
+    radius = np.hypot(dome[:, 1], dome[:, 2] + 20.7)
+    assert radius == pytest.approx(20.7, abs=0.25)
+    front = p[(np.abs(p[:, 1] - 12) < 1) & (p[:, 2] > -8)]
+    assert np.ptp(front[:, 0]) == pytest.approx(29.9, abs=2.6)
+
+
+def test_lesion_lies_under_the_medial_dome(ankle):
+    where = ankle.labelmap.to_patient(np.argwhere(ankle.labelmap.mask("talar_lesion"))).mean(axis=0)
+    assert where[0] == pytest.approx(-7.2, abs=1.0)
+    assert -5 < where[2] < 0
+    left = make_phantom("ankle", {**COARSE, "side": "left", "defect": "ocd"})
+    mirrored = left.labelmap.to_patient(np.argwhere(left.labelmap.mask("talar_lesion"))).mean(axis=0)
+    assert mirrored[0] == pytest.approx(7.2, abs=1.0)
+
+
+def test_plantarflexion_turns_the_foot_down():
+    straight, bent = (
+        make_phantom("ankle", {**COARSE, "plantarflexion_deg": angle}).surfaces["talus"].bounds_mm
+        for angle in (0.0, 20.0)
+    )
+    assert bent[0, 2] < straight[0, 2] - 5
