@@ -25,7 +25,7 @@ from injectplan.measure import Notice
 BEHIND_MM = 1.0  # how far the cartilage's inner face may lie inside the bone
 GAP_MM = 1.5  # how far it may stand off: segmentations leave a voxel or two between bone and cartilage
 THICKEST_MM = 9.0  # the thickest healthy patella measures 5.7 mm; what exceeds this is no thickness
-TOUCH_MM = 0.3
+TOUCH_MM = 0.1
 AVERAGING_STEPS = 2  # over neighbouring vertices, 0.7 mm: a slice's distance, in which voxels leave terraces
 LARGEST_HOLE_MM2 = 600.0  # bare bone ringed by cartilage: beyond 6 cm² it is taken for the joint's own gap
 COARSE_SPACING_MM = 1.5  # on 3 mm slices a ray's thickness is 0.1-0.5 mm off with 0.5-1.1 mm spread
@@ -129,15 +129,14 @@ def _part(surface: Surface, keep: Bools) -> Surface:
 
 
 def _holes(bone: Surface, bare: Bools) -> Bools:
-    """Bare vertices ringed by covered ones: every connected patch but the largest, if not too large."""
+    """Bare vertices ringed by covered ones: every connected patch that is not too large."""
     edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[bare[edges].all(axis=1)]
     n = len(bare)
     graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
     _, patch = connected_components(graph, directed=False)
     area = np.bincount(patch[bare], weights=bone.vertex_areas_mm2[bare], minlength=int(patch.max()) + 1)
-    hole = (area <= LARGEST_HOLE_MM2) & (np.arange(len(area)) != int(np.argmax(area)))
-    return np.asarray(bare & hole[patch])
+    return np.asarray(bare & (area <= LARGEST_HOLE_MM2)[patch])
 
 
 def map_cartilage(
@@ -172,10 +171,10 @@ def map_cartilage(
         if len(rest) and inner.any():
             touch, _, _ = nearest_points(_part(cartilage, inner).bvh, points[rest], TOUCH_MM)
             state[rest[np.isfinite(touch)]] = FAILED
+        _forgive_the_rim(bone, state)
         state[_holes(bone, state == OUTSIDE)] = DENUDED
         if outer.any() and covered.any():
             nearest[covered] = nearest_points(_part(cartilage, outer).bvh, points[covered])[0]
-    _forgive_the_rim(bone, state)
     region, names = regions_of(name, points, bone.vertex_areas_mm2, state != OUTSIDE, axes)
     trustworthy = coarsest_spacing_mm <= COARSE_SPACING_MM
     notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)

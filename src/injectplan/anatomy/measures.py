@@ -9,13 +9,14 @@ import numpy as np
 
 from injectplan.anatomy.cartilage import statistics
 from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Cavity, Defect, JointModel
+from injectplan.anatomy.surfaces import mask_of_surface
 from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.bvh import all_hits
 from injectplan.kernels.cast import Floats
 
 CHORD_SPACING_MM = 0.25
-CHORD_DIRECTION = np.array([0.0, 0.0, 1.0])
+VOXEL_MM = 0.4  # below half of the thinnest slit
 
 
 def chord_volume_ml(surface: Surface, spacing_mm: float = CHORD_SPACING_MM) -> float:
@@ -101,10 +102,8 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
     if not len(cavity.surface.triangles):
         return None
     mesh = cavity.surface.volume_ml
-    grid = cavity.field
-    fine = _field_volume_ml(np.asarray(grid.values, dtype=np.float64), float(grid.spacing_mm))
     return {
-        "voxel_volume_ml": fine,
+        "voxel_volume_ml": voxel_volume_ml(cavity.surface),
         "mesh_volume_ml": mesh,
         "ray_volume_ml": chord_volume_ml(cavity.surface),
         "labelled_volume_ml": labels.volume_ml("joint_cavity"),
@@ -121,10 +120,13 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _field_volume_ml(values: Floats, spacing_mm: float) -> float:
-    """Volume where a signed distance field is negative; a voxel that the surface cuts counts in part."""
-    filled = np.clip(0.5 - values / spacing_mm, 0.0, 1.0)
-    return float(filled.sum()) * spacing_mm**3 / 1000.0
+def voxel_volume_ml(surface: Surface, spacing_mm: float = VOXEL_MM) -> float:
+    """Volume of the voxels whose centres lie inside a closed solid, on a grid of its own."""
+    low, high = surface.bounds_mm
+    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    affine[:3, 3] = low - 0.37 * spacing_mm  # off the planes that a solid cut from a grid has its faces on
+    shape = np.ceil((high - low) / spacing_mm).astype(int) + 2
+    return float(np.count_nonzero(mask_of_surface(surface, affine, shape))) * spacing_mm**3 / 1000.0
 
 
 def defect_document(defect: Defect) -> dict[str, Any]:

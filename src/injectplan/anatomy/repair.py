@@ -56,16 +56,17 @@ def _clean(surface: Surface, done: list[str]) -> tuple[Floats, Ints]:
     """Merge vertices that coincide; drop triangles without area and doubled ones."""
     keys = np.round(surface.vertices_mm / MERGE_MM).astype(np.int64)
     _, first, index = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    vertices, triangles = surface.vertices_mm[first], index.reshape(-1)[surface.triangles]
-    if len(vertices) < len(surface.vertices_mm):
-        done.append(f"merged {len(surface.vertices_mm) - len(vertices)} doubled vertices")
+    vertices, triangles = surface.vertices_mm, surface.triangles
+    if len(first) < len(vertices):
+        done.append(f"merged {len(vertices) - len(first)} doubled vertices")
+        vertices, triangles = vertices[first], index.reshape(-1)[triangles].astype(np.int32)
     a, b, c = triangles.T
     whole = (a != b) & (b != c) & (c != a)
     triangles = triangles[whole]
-    _, first = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
-    if len(first) < len(surface.triangles):
-        done.append(f"dropped {len(surface.triangles) - len(first)} empty or doubled triangles")
-    return vertices, triangles[np.sort(first)].astype(np.int32)
+    _, kept = np.unique(np.sort(triangles, axis=1), axis=0, return_index=True)
+    if len(kept) < len(surface.triangles):
+        done.append(f"dropped {len(surface.triangles) - len(kept)} empty or doubled triangles")
+    return vertices, triangles[np.sort(kept)].astype(np.int32)
 
 
 def _polydata(surface: Surface) -> vtkPolyData:
