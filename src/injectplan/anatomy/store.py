@@ -312,7 +312,7 @@ def save_joint(joint: JointModel, folder: str | Path, *, document: Mapping[str, 
     written = [ARRAYS, "labels.nrrd", *(f"thickness_{name}.nii.gz" for name in joint.cartilage)]
     written += sorted(f"surfaces/{p.name}" for p in (folder / "surfaces").glob("*.vtp"))
     hashes = "".join(f"{sha256(folder / name)}  {name}\n" for name in written)
-    (folder / HASHES).write_text(hashes, encoding="utf-8")
+    (folder / HASHES).write_text(hashes + f"{len(written)} files\n", encoding="utf-8")
     (folder / "model.json").write_text(to_json(document or model_document(joint)), encoding="utf-8")
 
 
@@ -327,8 +327,8 @@ def _check_files(folder: Path) -> None:
         ) from error
     pairs = [line.split("  ", 1) for line in lines if "  " in line]
     listed = {name: wanted for wanted, name in pairs}
-    if ARRAYS not in listed:
-        raise FileError(f"{folder.name}/{HASHES}: lists no {ARRAYS}; write the joint again")
+    if ARRAYS not in listed or lines[-1] != f"{len(listed)} files":
+        raise FileError(f"{folder.name}/{HASHES}: is not whole; write the joint again")
     for name, wanted in listed.items():
         path = folder / name
         if not path.is_file() or folder.resolve() not in path.resolve().parents:

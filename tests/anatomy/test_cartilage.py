@@ -1,0 +1,174 @@
+"""Thickness against closed forms; covered, bare, failed and outside kept apart; regions sum to the whole."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from injectplan.anatomy.cartilage import (
+    averaged,
+    map_cartilage,
+    statistics,
+    thickness_along,
+    thickness_volume,
+)
+from injectplan.anatomy.measures import cartilage_document
+from injectplan.anatomy.model import COVERED, DENUDED, FAILED, OUTSIDE
+from injectplan.anatomy.regions import regions_of, weighted_quantile
+from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
+from injectplan.kernels.bvh import nearest_points
+from oracles_anatomy import mirrored, nearest_by_search, plain_axes, shell
+
+
+def measured(made, *, name="femoral_cartilage", **keywords):
+    solids = solids_of_masks({"b": made.bone, "c": made.cartilage}, made.affine, {"c": "b"})
+    spacing = float(np.linalg.norm(made.affine[:3, :3], axis=0).max())
+    found, notices = map_cartilage(
+        name, solids["c"], "femur", solids["b"], plain_axes(), coarsest_spacing_mm=spacing, **keywords
+    )
+    return found, solids["b"], solids["c"], notices
+
+
+@pytest.mark.parametrize(("thickness_mm", "seed", "handed"), [(1.0, 1, 1), (2.0, 2, -1), (3.0, 5, 1)])
+def test_a_shell_s_thickness_at_the_oai_spacing(thickness_mm, seed, handed):
+    found, bone, _, notices = measured(shell(20.0, thickness_mm, seed=seed, handed=handed))
+    assert (found.state == COVERED).all()
+    result = statistics(found.thickness_mm, bone.vertex_areas_mm2, found.state == COVERED)
+    assert abs(result.mean - thickness_mm) <= 0.02
+    assert result.sd <= 0.05
+    nearest = statistics(found.nearest_mm, bone.vertex_areas_mm2, found.state == COVERED)
+    assert abs(nearest.mean - thickness_mm) <= 0.02
+    assert found.trustworthy
+    assert notices == ()
+
+
+def test_three_millimetre_slices_say_that_they_are_not_to_be_trusted():
+    found, _, _, notices = measured(shell(20.0, 2.0, (0.4, 0.4, 3.0)))
+    assert not found.trustworthy
+    assert [n.code for n in notices] == ["thickness-not-trustworthy"]
+
+
+def capped(made, cosine):
+    """Leave cartilage only where the direction's z is above `cosine`; the rest of the ball lies outside."""
+    ijk = np.argwhere(made.cartilage)
+    points = ijk @ made.affine[:3, :3].T + made.affine[:3, 3]
+    cap = points[:, 2] / np.linalg.norm(points, axis=1)
+    kept = made.cartilage.copy()
+    kept[tuple(ijk[cap < cosine].T)] = False
+    return kept, points, ijk, cap
+
+
+def test_bare_bone_inside_the_outline_is_denuded_and_never_zero():
+    """A cap of 120 degrees with a hole of 30 degrees: areas in closed form."""
+    made = shell(20.0, 2.0, seed=3)
+    kept, _, ijk, cap = capped(made, math.cos(math.radians(60.0)))
+    kept[tuple(ijk[cap > math.cos(math.radians(15.0))].T)] = False
+    found, bone, _, _ = measured(type(made)(made.affine, made.bone, kept, 20.0, 2.0))
+    areas = bone.vertex_areas_mm2
+
+    def cap_mm2(half_deg):
+        return 2.0 * math.pi * 400.0 * (1.0 - math.cos(math.radians(half_deg)))
+
+    assert areas[found.state == DENUDED].sum() == pytest.approx(cap_mm2(15.0), rel=0.15)  # 0.35 mm of rim
+    assert areas[found.state == COVERED].sum() == pytest.approx(cap_mm2(60.0) - cap_mm2(15.0), rel=0.05)
+    assert areas[found.state == OUTSIDE].sum() == pytest.approx(1600 * math.pi - cap_mm2(60.0), rel=0.02)
+    assert (found.state == FAILED).sum() < 5
+    assert np.isnan(found.thickness_mm[found.state != COVERED]).all()
+    assert np.nanmin(found.thickness_mm) > 0.0
+    document = cartilage_document(found, bone)
+    assert document["denuded_area_mm2"] == pytest.approx(cap_mm2(15.0), rel=0.15)  # 0.35 mm of rim
+    assert document["covered_fraction"] == pytest.approx(1 - cap_mm2(15.0) / cap_mm2(60.0), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["femoral_cartilage", "tibial_cartilage", "medial_tibial_cartilage", "patellar_cartilage",
+     "acetabular_cartilage", "talar_cartilage", "tibial_plafond_cartilage", "other_cartilage"],
+)  # fmt: skip
+def test_regions_sum_to_the_whole(name):
+    made = shell(15.0, 2.0, (0.7, 0.7, 0.7), seed=3)
+    kept, *_ = capped(made, 0.3)
+    found, bone, cartilage, _ = measured(type(made)(made.affine, made.bone, kept, 15.0, 2.0), name=name)
+    document = cartilage_document(found, bone)
+    parts = document["regions"].values()
+    assert sum(p["area_mm2"] for p in parts) == pytest.approx(document["area_mm2"], rel=1e-9)
+    assert sum(p["volume_ml"] for p in parts) == pytest.approx(cartilage.volume_ml, rel=1e-9)
+    assert sum(p["thickness_mm"]["n"] for p in parts) == document["thickness_mm"]["n"]
+    assert ((found.region > 0) == (found.state != OUTSIDE)).all()
+    assert len(set(found.regions)) == len(found.regions)
+
+
+def test_the_talar_dome_has_nine_zones_of_equal_area_the_first_front_and_medial():
+    rng = np.random.default_rng(2)
+    points, areas = rng.uniform(-15, 15, (4000, 3)), rng.uniform(0.5, 1.5, 4000)
+    region, names = regions_of("talar_cartilage", points, areas, np.ones(4000, bool), plain_axes("left"))
+    shares = np.array([areas[region == i].sum() for i in range(1, 10)]) / areas.sum()
+    assert names[0] == "zone_1"
+    assert shares == pytest.approx(np.full(9, 1 / 9), abs=0.002)
+    first, last = points[region == 1], points[region == 9]
+    assert first[:, 1].min() > 0 > last[:, 1].max()
+    assert first[:, 0].min() > 0 > last[:, 0].max()  # on a left leg +x is medial
+
+
+def test_a_mirrored_joint_gives_the_same_numbers():
+    made = shell(18.0, 2.0, seed=6)
+    kept, *_ = capped(made, 0.2)
+    found, bone, cartilage, _ = measured(type(made)(made.affine, made.bone, kept, 18.0, 2.0))
+    other, _ = map_cartilage(
+        "femoral_cartilage", mirrored(cartilage), "femur", mirrored(bone), plain_axes("left")
+    )
+    here, there = cartilage_document(found, bone), cartilage_document(other, mirrored(bone))
+    assert there["thickness_mm"]["mean"] == pytest.approx(here["thickness_mm"]["mean"], rel=1e-3)
+    for name, part in here["regions"].items():
+        assert there["regions"][name]["area_mm2"] == pytest.approx(part["area_mm2"], rel=1e-3, abs=0.5)
+        assert there["regions"][name]["volume_ml"] == pytest.approx(part["volume_ml"], rel=1e-3, abs=1e-3)
+
+
+def test_nearest_agrees_with_a_search():
+    _, bone, cartilage, _ = measured(shell(8.0, 2.0, (0.9, 0.9, 0.9)))
+    spots = bone.vertices_mm[::150]
+    outer = np.linalg.norm(cartilage.vertices_mm[cartilage.triangles], axis=2).min(axis=1) > 9.0
+    face = type(cartilage)(cartilage.vertices_mm, cartilage.triangles[outer])
+    exact = nearest_points(face.bvh, spots)[0]
+    searched = nearest_by_search(face, spots)
+    assert (exact <= searched + 1e-9).all()
+    assert exact == pytest.approx(searched, abs=0.01)
+
+
+def test_a_ray_that_meets_no_cartilage_is_nan():
+    _, _, cartilage, _ = measured(shell(8.0, 2.0, (0.9, 0.9, 0.9)))
+    where, up = np.array([[0.0, 0.0, 30.0]]), np.array([[0.0, 0.0, 1.0]])
+    assert np.isnan(thickness_along(where, up, cartilage)).all()
+
+
+def test_averaging_keeps_constants_and_nan():
+    _, bone, _, _ = measured(shell(8.0, 2.0, (0.9, 0.9, 0.9)))
+    values = np.full(len(bone.vertices_mm), 2.0)
+    values[:100] = np.nan
+    result = averaged(values, bone)
+    assert np.isnan(result[:100]).all()
+    assert result[100:] == pytest.approx(2.0)
+
+
+def test_statistics_weigh_by_area():
+    values, areas = np.array([1.0, 3.0, np.nan]), np.array([3.0, 1.0, 50.0])
+    found = statistics(values, areas, np.ones(3, bool))
+    assert found.mean == pytest.approx(1.5)
+    assert found.median == 1.0
+    assert found.sd == pytest.approx(math.sqrt(0.75))
+    assert found.n == 2
+    assert math.isnan(statistics(values, areas, np.zeros(3, bool)).mean)
+    assert weighted_quantile(np.array([5.0, 1.0]), np.array([1.0, 9.0]), 0.95) == 5.0
+
+
+def test_thickness_goes_back_to_the_grid_it_came_from():
+    made = shell(12.0, 2.0, (0.5, 0.5, 0.7), seed=8)
+    found, bone, cartilage, _ = measured(made)
+    mask = mask_of_surface(cartilage, made.affine, made.cartilage.shape)
+    volume = thickness_volume(found, bone, mask, made.affine)
+    assert volume.shape == made.cartilage.shape
+    assert (np.isfinite(volume) == mask).all()
+    assert (mask != made.cartilage).sum() < 0.1 * made.cartilage.sum()
+    assert volume[mask].mean() == pytest.approx(2.0, abs=0.05)

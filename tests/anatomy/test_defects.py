@@ -1,0 +1,118 @@
+"""Defects: labelled, found by loss of thickness, drawn; areas and depths in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from injectplan.anatomy.build import map_all_cartilage, structures_of
+from injectplan.anatomy.defects import Ellipse, drawn_defect, expected_thickness, find_defects
+from injectplan.errors import UsageError
+from injectplan.imaging.values import LabelMap
+from oracles_anatomy import plain_axes, shell
+
+NAMES = {1: "femoral_cartilage", 5: "femur", 7: "femoral_lesion"}
+
+
+def joint_of(made, labels):
+    structures = structures_of(LabelMap(affine=made.affine, labels=labels.astype(np.uint16), names=NAMES))
+    maps, _ = map_all_cartilage(structures, plain_axes())
+    return structures, maps
+
+
+def coordinates(made):
+    ijk = np.stack(np.meshgrid(*[np.arange(n) for n in made.bone.shape], indexing="ij"), axis=-1)
+    points = ijk @ made.affine[:3, :3].T + made.affine[:3, 3]
+    return points, np.linalg.norm(points, axis=-1)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return shell(20.0, 3.0, (0.5, 0.5, 0.5), seed=3)
+
+
+@pytest.fixture(scope="module")
+def whole(made):
+    return joint_of(made, 5 * made.bone + made.cartilage)
+
+
+def cap_mm2(half_deg, radius=20.0):
+    return 2.0 * math.pi * radius**2 * (1.0 - math.cos(math.radians(half_deg)))
+
+
+def test_a_whole_shell_has_no_defect(whole):
+    assert find_defects(*whole, plain_axes()) == ()
+
+
+def test_an_ellipse_drawn_on_a_ball_has_the_area_of_its_outline(whole):
+    """A circle of radius r in projection on a ball of radius R: a cap of area 2πR²(1 - sqrt(1 - r²/R²))."""
+    drawn = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 23.0]), radii_mm=(6.0, 6.0))
+    found = drawn_defect(drawn, *whole, plain_axes())
+    assert found.area_mm2 == pytest.approx(2 * math.pi * 400 * (1 - math.sqrt(1 - 0.09)), rel=0.03)
+    assert found.depth_mm == pytest.approx(3.0, abs=0.15)
+    assert found.volume_ml == pytest.approx(found.area_mm2 * 3.0 / 1000.0, rel=0.02)
+    assert found.source == "drawn"
+    assert found.surface is not None
+    outer = np.linalg.norm(found.surface.vertices_mm, axis=1)
+    assert outer == pytest.approx(23.0, abs=0.3)
+    assert np.linalg.norm(found.center_mm - [0, 0, 20.0]) < 1.0
+
+
+def test_the_first_radius_runs_to_the_front(whole):
+    drawn = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 23.0]), radii_mm=(8.0, 3.0))
+    reach = np.abs(drawn_defect(drawn, *whole, plain_axes()).surface.vertices_mm).max(axis=0)
+    assert reach[1] > 2.0 * reach[0]
+
+
+def test_a_drawing_off_the_cartilage_is_refused(whole):
+    far = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 80.0]), radii_mm=(6.0, 6.0))
+    with pytest.raises(UsageError, match="mm from"):
+        drawn_defect(far, *whole, plain_axes())
+    other = Ellipse(structure="talar_cartilage", center_mm=np.zeros(3), radii_mm=(6.0, 6.0))
+    with pytest.raises(UsageError, match="femoral_cartilage"):
+        drawn_defect(other, *whole, plain_axes())
+
+
+def test_partial_loss_is_found_with_its_area_and_depth(made):
+    """A round dent of 20 degrees half angle, 1 of 3 mm left: area of the cap, depth 2 mm."""
+    points, distance = coordinates(made)
+    dent = (points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(20.0))) & (distance > 21.0)
+    structures, maps = joint_of(made, 5 * made.bone + (made.cartilage & ~dent))
+    (found,) = find_defects(structures, maps, plain_axes())
+    assert found.source == "thickness"
+    assert found.grade == "3"
+    assert found.area_mm2 == pytest.approx(cap_mm2(20.0), rel=0.16)
+    assert found.depth_mm == pytest.approx(2.0, abs=0.25)
+    assert found.volume_ml == pytest.approx(cap_mm2(20.0) * 2.0 / 1000.0, rel=0.2)
+
+
+def test_bare_bone_is_found_as_a_defect_of_full_depth(made):
+    points, distance = coordinates(made)
+    hole = points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(18.0))
+    structures, maps = joint_of(made, 5 * made.bone + (made.cartilage & ~hole))
+    (found,) = find_defects(structures, maps, plain_axes())
+    assert found.area_mm2 == pytest.approx(cap_mm2(18.0), rel=0.12)
+    assert found.depth_mm == pytest.approx(3.0, abs=0.2)
+    assert found.grade == "3"
+
+
+def test_a_labelled_lesion_has_its_projected_area_and_depth(made):
+    """A cylinder of bone 5 mm wide reaching 4 mm under the bone's surface."""
+    points, _ = coordinates(made)
+    core = made.bone & (np.hypot(points[..., 0], points[..., 1]) <= 5.0) & (points[..., 2] > 16.0)
+    labels = 5 * (made.bone & ~core) + made.cartilage + 7 * core
+    structures, maps = joint_of(made, labels)
+    lesions = [d for d in find_defects(structures, maps, plain_axes()) if d.source == "label"]
+    (found,) = lesions
+    assert found.structure == "femoral_lesion"
+    assert found.area_mm2 == pytest.approx(25.0 * math.pi, rel=0.08)
+    assert found.depth_mm == pytest.approx(4.0, abs=0.3)
+    assert found.volume_ml == pytest.approx(core.sum() * 0.125 / 1000.0, rel=1e-6)
+
+
+def test_expected_thickness_is_the_neighbourhood_s(whole):
+    structures, maps = whole
+    expected = expected_thickness(maps["femoral_cartilage"], structures["femur"].surface)
+    assert expected == pytest.approx(3.0, abs=0.1)

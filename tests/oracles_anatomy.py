@@ -1,0 +1,118 @@
+"""Slow, obvious twins of anatomy's fast ways, and bodies with a closed-form answer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from injectplan.anatomy.model import JointAxes
+from injectplan.imaging.values import Surface
+
+OAI_SPACING_MM = (0.3646, 0.3646, 0.7)
+
+
+def ball_ml(radius_mm: float) -> float:
+    return 4.0 / 3.0 * math.pi * radius_mm**3 / 1000.0
+
+
+def grid_around(reach_mm, spacing_mm, seed, *, handed=1):
+    """An affine of random orientation and sub-voxel phase around the origin, and the voxels' centres."""
+    rng = np.random.default_rng(seed)
+    spacing = np.asarray(spacing_mm)
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.random(random_state=seed).as_matrix() * spacing
+    affine[:3, 0] *= handed
+    shape = np.ceil(2.0 * reach_mm / spacing).astype(int)
+    affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2.0) + rng.uniform(-0.5, 0.5, 3) * spacing
+    ijk = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
+    return affine, ijk @ affine[:3, :3].T + affine[:3, 3]
+
+
+@dataclass(frozen=True)
+class Shell:
+    affine: np.ndarray
+    bone: np.ndarray
+    cartilage: np.ndarray
+    radius_mm: float
+    thickness_mm: float
+
+    @property
+    def cartilage_ml(self):
+        return ball_ml(self.radius_mm + self.thickness_mm) - ball_ml(self.radius_mm)
+
+
+def shell(radius_mm, thickness_mm, spacing_mm=OAI_SPACING_MM, *, seed=1, handed=1):
+    """A ball of bone under cartilage of one thickness, voxelised by the voxels' centres."""
+    affine, points = grid_around(radius_mm + thickness_mm + 3.0, spacing_mm, seed, handed=handed)
+    distance = np.linalg.norm(points, axis=-1)
+    bone = distance <= radius_mm
+    return Shell(affine, bone, (distance <= radius_mm + thickness_mm) & ~bone, radius_mm, thickness_mm)
+
+
+def winding_numbers(surface: Surface, points_mm):
+    """How often a surface winds about each point: solid angles summed (Van Oosterom & Strackee 1983)."""
+    corners = surface.vertices_mm[surface.triangles]
+    result = np.empty(len(points_mm))
+    for i, point in enumerate(points_mm):
+        a, b, c = (corners[:, k] - point for k in range(3))
+        la, lb, lc = (np.linalg.norm(v, axis=1) for v in (a, b, c))
+        top = np.einsum("ij,ij->i", a, np.cross(b, c))
+        bottom = la * lb * lc + (a * b).sum(1) * lc + (b * c).sum(1) * la + (c * a).sum(1) * lb
+        result[i] = 2.0 * np.arctan2(top, bottom).sum() / (4.0 * np.pi)
+    return result
+
+
+def nearest_by_search(surface: Surface, points_mm, samples=12):
+    """Distance to the nearest of many points spread over each triangle; an upper bound of the true one."""
+    corners = surface.vertices_mm[surface.triangles]
+    u, v = (g.ravel() for g in np.meshgrid(*[np.linspace(0, 1, samples)] * 2))
+    kept = u + v <= 1.0
+    weights = np.column_stack([1 - u - v, u, v])[kept]
+    cloud = np.einsum("sc,tcx->tsx", weights, corners).reshape(-1, 3)
+    return np.array([np.linalg.norm(cloud - p, axis=1).min() for p in points_mm])
+
+
+def mirrored(surface: Surface) -> Surface:
+    """The surface seen in a mirror across the sagittal plane."""
+    return Surface(surface.vertices_mm * [-1.0, 1.0, 1.0], surface.triangles[:, ::-1])
+
+
+def moved(surface: Surface, rotation, translation_mm) -> Surface:
+    return Surface(surface.vertices_mm @ np.asarray(rotation).T + translation_mm, surface.triangles)
+
+
+def plain_axes(side="right") -> JointAxes:
+    """The axes of a patient lying on the back, centred at the origin."""
+    outward = 1.0 if side == "right" else -1.0
+    return JointAxes(
+        side=side,
+        origin_mm=np.zeros(3),
+        lateral=np.array([outward, 0.0, 0.0]),
+        anterior=np.array([0.0, 1.0, 0.0]),
+        proximal=np.array([0.0, 0.0, 1.0]),
+    )
+
+
+def sheared_tube(bottom_mm, top_mm, center, radii):
+    """A closed tube along z whose centre and radii are functions of z; for bones of simple shape."""
+    levels = np.linspace(bottom_mm, top_mm, 60)
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    rings = []
+    for z in levels:
+        (cx, cy), (rx, ry) = center(z), radii(z)
+        rings.append(np.column_stack([cx + rx * np.cos(angle), cy + ry * np.sin(angle), np.full(48, z)]))
+    vertices = np.concatenate([*rings, rings[0].mean(0)[None], rings[-1].mean(0)[None]])
+    around = np.arange(48)
+    after = (around + 1) % 48
+    triangles = []
+    for level in range(59):
+        low, high = 48 * level, 48 * (level + 1)
+        triangles += [np.column_stack([low + around, low + after, high + after])]
+        triangles += [np.column_stack([low + around, high + after, high + around])]
+    n = len(vertices)
+    triangles += [np.column_stack([after, around, np.full(48, n - 2)])]
+    triangles += [np.column_stack([48 * 59 + around, 48 * 59 + after, np.full(48, n - 1)])]
+    return Surface(vertices, np.concatenate(triangles).astype(np.int32))
