@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from injectplan.anatomy.model import Defect, FillState, JointModel
+from injectplan.anatomy.cavity import fill_cavity
+from injectplan.anatomy.model import Cavity, Defect, FillState, JointModel
 from injectplan.documents import SCHEMA, plain
 from injectplan.errors import NothingToMeasureError
 from injectplan.frames import unit
@@ -25,7 +26,7 @@ from injectplan.measure import Notice
 from injectplan.planning.values import Trajectory
 
 Progress = Callable[[str, float], None]
-Filler = Callable[[Any, float, Floats], FillState]
+Filler = Callable[[Cavity, float, Floats], FillState]
 
 UP = np.array([0.0, 1.0, 0.0])  # supine: gravity acts towards posterior, RAS −A
 CELL_DIAMETER_UM = 17.5  # mesenchymal stromal cells in suspension, 15–20 µm (assumed)
@@ -33,7 +34,7 @@ CELL_EXCESS_KG_M3 = 55.0  # density above the medium (assumed)
 REST_S = 600.0  # lying still after the injection (assumed; > 60 % attach in 10 min, Koga 2008)
 GRAVITY_M_S2 = 9.81
 LARGEST_SYRINGE_ML = 20.0  # more is given by several of these
-STEPS = 6  # filling states kept along the injection
+STEPS = 4  # filling states kept along the injection
 COLUMN_MM = 0.5  # spacing of the vertical lines that measure the fluid
 ARTICULAR_MM = 0.6  # cartilage vertices nearer to bone than this are its deep side (assumed)
 HISTOGRAM = 51
@@ -158,15 +159,6 @@ def deposit(
     return balance, histograms
 
 
-def _fill_by_anatomy(cavity: Any, volume_ml: float, tip_mm: Floats) -> FillState:
-    import importlib
-
-    state: FillState = importlib.import_module("injectplan.anatomy.cavity").fill_cavity(
-        cavity, volume_ml, tip_mm
-    )
-    return state
-
-
 def _fill_states(
     joint: JointModel, trajectory: Trajectory, injectate: Injectate, needle: Needle, compliance: Compliance,
     fill: Filler, say: Progress,
@@ -218,7 +210,7 @@ def estimate_dose(
     syringe: Syringe | None = None,
     seed: int = 0,
     progress: Progress | None = None,
-    fill: Filler = _fill_by_anatomy,
+    fill: Filler = fill_cavity,
 ) -> DoseEstimate:
     """Estimate what an injection along a trajectory delivers and where it goes.
 

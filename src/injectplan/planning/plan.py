@@ -35,7 +35,6 @@ MOST = 6
 APART_MM, APART_DEG = 15.0, 20.0  # trajectories nearer than both are one (assumed)
 # Order of the front only, never a gate (assumed)
 WEIGHTS = {"length_mm": 0.2, "nearness_mm": 0.3, "tip_shallowness_mm": 0.2, "ultrasound_cost": 0.3}
-DEEP_ENOUGH_MM = 4.0  # depth in the cavity beyond which more earns nothing in the ordering (assumed)
 
 ASSUMED = (
     "order of trajectories: 0.2 length, 0.3 vessels and nerves, 0.2 depth in the cavity, 0.3 ultrasound",
@@ -158,12 +157,15 @@ def search(
 
 
 def scores(costs: Floats, needle: Needle) -> Floats:
-    """Weighted sum of the objectives, each scaled to about 0–1, smaller better; orders the front, no more."""
+    """Weighted sum of the objectives, each scaled to about 0–1, smaller better; orders the front, no more.
+
+    Depth in the cavity counts relative to the deepest tip there is: recesses are 1 to 4 mm thin.
+    """
     scaled = np.stack(
         [
             costs[:, 0] / needle.length_mm,
             costs[:, 1] / space.SOFT_CAP_MM,
-            1.0 + np.maximum(costs[:, 2], -DEEP_ENOUGH_MM) / DEEP_ENOUGH_MM,
+            1.0 - costs[:, 2] / min(float(costs[:, 2].min()), -1e-6),
             costs[:, 3],
         ],
         axis=1,
