@@ -59,7 +59,7 @@ def test_three_ways_agree_with_closed_form(shape):
         assert value == pytest.approx(found.mesh_ml, rel=0.005)
     # built to the closed form's volume, it had hardly to move: the measure itself is right, not the fit
     deep = rest < -0.6
-    assert float(np.abs(cavity.field.values[deep] - rest[deep]).max()) < 0.3
+    assert float(np.abs(cavity.field.values[deep] - rest[deep]).max()) < 0.45
     assert cavity.surface.closed
     assert cavity.surface.manifold
 

@@ -577,11 +577,13 @@ def _cords(build: Build) -> None:
         [n[0] + 0.0, n[1] - 8.0, n[2] + 18.0], [n[0] + 3.5, n[1] - 2.0, n[2] + 3.0],
         [n[0] + 3.0, n[1] + 6.0, n[2] - 9.0], [n[0] - 4.0, n[1] + 13.0, n[2] - 30.0],
     ])  # fmt: skip
-    fibular = laid(build, rounded_path(fibular), build.bones, 3.0, push=True)
+    # under the fascia first, off the bone last: at the fibula's neck the two leave little room
+    fibular = _within(build, rounded_path(fibular), 2.5)
+    fibular = laid(build, fibular, build.bones, 2.4, push=True)
     _cord(
         build,
         "common_fibular_nerve",
-        _within(build, fibular, 2.5),
+        fibular,
         size["common_fibular_nerve_diameter"],
         sd=4.0,
     )
