@@ -25,6 +25,7 @@ class Probe:
     samples : along a line, 0 = chosen from the axial resolution.  refraction : bend rays by Snell's law.
     raw : the physics alone, one look; the switches after it then are without effect.
     noise_db : receiver noise re a perfect mirror, before TGC.  veil : grey reverberation under bone.
+    loss_scale : attenuation re that at the centre frequency, since a pulse's frequency falls on its way.
     texture : septa, fascicles and fibrils as amplitude patterns.  smoothing_mm : after detection (sd).
     """
 
@@ -52,6 +53,7 @@ class Probe:
     refraction: bool = False
     samples: int = 0
     noise_db: float = -92.0
+    loss_scale: float = 0.5
     veil: bool = True
     texture: bool = True
     smoothing_mm: float = 0.0
@@ -124,7 +126,8 @@ _POSITIVE = ("frequency_mhz", "bandwidth", "width_mm", "radius_mm", "angle_deg",
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "frequency_mhz": (1.0, 30.0), "bandwidth": (0.05, 1.5), "lines": (2, 2048), "elevation_planes": (1, 65),
     "depth_mm": (2.0, 300.0), "steer_deg": (-45.0, 45.0), "angle_deg": (1.0, 170.0), "samples": (0, 8192),
-    "transmit_f_number": (0.0, 50.0), "dynamic_range_db": (5.0, 150.0), "smoothing_mm": (0.0, 5.0),
+    "transmit_f_number": (0.0, 50.0), "loss_scale": (0.0, 2.0), "dynamic_range_db": (5.0, 150.0),
+    "smoothing_mm": (0.0, 5.0),
 }  # fmt: skip
 
 
@@ -154,7 +157,7 @@ def _tgc(db_per_cm: float, depth_mm: float, flat_after_mm: float) -> tuple[float
 _PRESET: dict[str, Any] = {"raw": False, "bandwidth": 0.3, "f_number": 3.0, "transmit_f_number": 6.0,
                            "smoothing_mm": 0.06, "elevation_planes": 5}  # fmt: skip
 _PRESET_ASSUMED = ("bandwidth", "f_number", "transmit_f_number", "elevation_aperture_mm", "tgc_db",
-                   "noise_db", "smoothing_mm", "compounding_deg")  # fmt: skip
+                   "noise_db", "loss_scale", "smoothing_mm", "compounding_deg")  # fmt: skip
 _SCHOLTEN = "slice thickness ranges: Scholten, WFUMB Ultrasound Open"
 _LOOKS = (-8.0, 0.0, 8.0)
 
@@ -162,32 +165,32 @@ _PROBES = (
     Probe(
         name="linear-12", kind="linear", frequency_mhz=12.0, lines=192, width_mm=50.0, depth_mm=30.0,
         focus_mm=18.0, elevation_focus_mm=18.0, elevation_aperture_mm=4.0, compounding_deg=_LOOKS,
-        tgc_db=_tgc(13.0, 30.0, 22.0), gain_db=0.0, **_PRESET, assumed=_PRESET_ASSUMED,
+        tgc_db=_tgc(11.0, 30.0, 24.0), gain_db=0.0, **_PRESET, assumed=_PRESET_ASSUMED,
         source="50 mm face of the Clarius L15 and GE ML6-15; " + _SCHOLTEN,
     ),
     Probe(
         name="linear-9", kind="linear", frequency_mhz=9.0, lines=192, width_mm=38.0, depth_mm=50.0,
         focus_mm=25.0, elevation_focus_mm=22.0, elevation_aperture_mm=4.5, compounding_deg=_LOOKS,
-        tgc_db=_tgc(10.0, 50.0, 38.0), **_PRESET, assumed=_PRESET_ASSUMED,
+        tgc_db=_tgc(8.0, 50.0, 40.0), **_PRESET, assumed=_PRESET_ASSUMED,
         source="38 mm face of the Ultrasonix L14-5/38; " + _SCHOLTEN,
     ),
     Probe(
         name="hockey-15", kind="linear", frequency_mhz=15.0, lines=160, width_mm=25.0, depth_mm=25.0,
         focus_mm=12.0, elevation_focus_mm=12.0, elevation_aperture_mm=3.0, compounding_deg=_LOOKS,
-        tgc_db=_tgc(16.0, 25.0, 18.0), **_PRESET, assumed=(*_PRESET_ASSUMED, "width_mm"),
+        tgc_db=_tgc(13.0, 25.0, 20.0), **_PRESET, assumed=(*_PRESET_ASSUMED, "width_mm"),
         source="a small-footprint (hockey stick) array; " + _SCHOLTEN,
     ),
     Probe(
         name="curvilinear-3", kind="curvilinear", frequency_mhz=3.5, lines=192, radius_mm=60.0,
         angle_deg=58.0, depth_mm=100.0, focus_mm=60.0, elevation_focus_mm=60.0, elevation_aperture_mm=12.0,
-        compounding_deg=(), tgc_db=_tgc(4.2, 100.0, 85.0), **_PRESET,
+        compounding_deg=(), tgc_db=_tgc(2.8, 100.0, 90.0), **_PRESET,
         assumed=(*_PRESET_ASSUMED, "radius_mm", "angle_deg"),
         source="60 mm radius of the C5-2/60 class; " + _SCHOLTEN,
     ),
     Probe(
         name="curvilinear-5", kind="curvilinear", frequency_mhz=5.0, lines=192, radius_mm=50.0,
         angle_deg=65.0, depth_mm=90.0, focus_mm=50.0, elevation_focus_mm=50.0, elevation_aperture_mm=10.0,
-        compounding_deg=(), tgc_db=_tgc(6.0, 90.0, 75.0), **_PRESET,
+        compounding_deg=(), tgc_db=_tgc(4.0, 90.0, 80.0), **_PRESET,
         assumed=(*_PRESET_ASSUMED, "radius_mm", "angle_deg"),
         source="2-6 MHz curvilinear of hip injections (Smith, Mayo); " + _SCHOLTEN,
     ),

@@ -191,8 +191,8 @@ def points_line(focus, points, amplitude, o, d, lat, ele, through, reach, re, im
 
 
 @parallel_kernel
-def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, power, marks):
-    """Filter across lines by depth, add needle and points, detect: power (lines, samples).
+def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, power, marks, envelope):
+    """Filter across lines by depth, add needle and points, detect: power (lines, samples), envelope in dB.
 
     A line that touches no tissue stays black. Beyond the outer lines the field is mirrored.
     """
@@ -202,6 +202,7 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
         re, im = re_row[line], im_row[line]
         if not walked.contact[line]:
             power[line, :] = np.float32(0.0)
+            envelope[line, :] = np.float32(-200.0)
             marks[line] = np.nan
             continue
         w = focus.weights[0]
@@ -237,24 +238,11 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
             re,
             im,
         )
-        row = power[line]
+        row, shown = power[line], envelope[line]
         for k in range(samples):
             row[k] = re[k] * re[k] + im[k] * im[k]
-
-
-@kernel
-def _log2(x):
-    """Base-2 logarithm of a positive float32, to 4e-6."""
-    return np.float32(math.log2(x))
-
-
-@parallel_kernel
-def envelope_db(power, out):
-    """10·log10 of the power, floored at -200 dB."""
-    for line in prange(power.shape[0]):
-        row, to = power[line], out[line]
-        for k in range(row.shape[0]):
-            to[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
+        for k in range(samples):
+            shown[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
 
 
 @parallel_kernel
@@ -401,43 +389,55 @@ def label_columns(
     )  # fmt: skip
 
 
+@kernel
+def _span(steel, m, pixel, reach):
+    """Columns and rows that a needle can touch: its ends in the picture, `reach` mm around."""
+    low_c, high_c, low_r, high_r = 1 << 30, -(1 << 30), 1 << 30, -(1 << 30)
+    for end in range(2):
+        x = steel.tip[0] + end * steel.length * steel.axis[0] - m[0, 3]
+        y = steel.tip[1] + end * steel.length * steel.axis[1] - m[1, 3]
+        z = steel.tip[2] + end * steel.length * steel.axis[2] - m[2, 3]
+        c = (x * m[0, 0] + y * m[1, 0] + z * m[2, 0]) / (pixel * pixel)
+        r = (x * m[0, 1] + y * m[1, 1] + z * m[2, 1]) / (pixel * pixel)
+        low_c, high_c = min(low_c, int(c - reach / pixel) - 1), max(high_c, int(c + reach / pixel) + 2)
+        low_r, high_r = min(low_r, int(r - reach / pixel) - 1), max(high_r, int(r + reach / pixel) + 2)
+    return low_c, high_c, low_r, high_r
+
+
 @parallel_kernel
-def mark_needle(steel, to_patient, half_slice, scan, depth, step, near, needle, trusted):
-    """Mark the pixels the needle covers, and doubt those around it (within `near` mm) and 5 mm under it.
+def mark_needle(steel, to_patient, half_slice, scan, depth, step, near, pixel, needle, trusted):
+    """Mark the pixels the needle covers, and doubt those around it, within `near` mm.
 
     A pixel is covered when it lies within the wall's radius of the axis, seen across the slice, where the
     axis itself runs within the slice's half thickness (half_slice by sample, mm).
     """
     height, width = needle.shape
-    if steel.radius <= 0.0:
-        for row in prange(height):
-            needle[row, :] = 0
-        return
-    # The axis in pixels' frame: x along columns, z along rows, y across the slice, mm.
+    low_c, high_c, low_r, high_r = 0, 0, 0, 0
+    if steel.radius > 0.0:
+        low_c, high_c, low_r, high_r = _span(steel, to_patient, pixel, steel.radius + near)
+    e0, e1, e2 = to_patient[0, 2], to_patient[1, 2], to_patient[2, 2]
+    a = steel.axis
+    ae = a[0] * e0 + a[1] * e1 + a[2] * e2
+    flat2 = 1.0 - ae * ae
     for row in prange(height):
-        for column in range(width):
-            needle[row, column] = 0
+        needle[row, :] = np.uint8(0)
+        if row < low_r or row > high_r:
+            continue
+        for column in range(max(0, low_c), min(width, high_c)):
             if scan.cell[row, column] < 0:
                 continue
             px = to_patient[0, 0] * column + to_patient[0, 1] * row + to_patient[0, 3] - steel.tip[0]
             py = to_patient[1, 0] * column + to_patient[1, 1] * row + to_patient[1, 3] - steel.tip[1]
             pz = to_patient[2, 0] * column + to_patient[2, 1] * row + to_patient[2, 3] - steel.tip[2]
-            e0, e1, e2 = to_patient[0, 2], to_patient[1, 2], to_patient[2, 2]
-            a = steel.axis
-            ae = a[0] * e0 + a[1] * e1 + a[2] * e2
             pe = px * e0 + py * e1 + pz * e2
             pa = px * a[0] + py * a[1] + pz * a[2]
-            flat2 = 1.0 - ae * ae
-            s = (pa - pe * ae) / flat2 if flat2 > 1e-9 else 0.0
-            k = min(half_slice.shape[0] - 1, int(depth[row, column] / step))
-            half = half_slice[k]
-            if flat2 <= 1e-2:
-                s = pa / ae / ae if abs(ae) > 0.0 else 0.0
+            s = (pa - pe * ae) / flat2 if flat2 > 1e-2 else pe / ae
             s = min(max(s, 0.0), steel.length)
             qx, qy, qz = px - s * a[0], py - s * a[1], pz - s * a[2]
             qe = qx * e0 + qy * e1 + qz * e2
             gap2 = qx * qx + qy * qy + qz * qz - qe * qe
-            if abs(qe) <= half + steel.radius:
+            k = min(half_slice.shape[0] - 1, int(depth[row, column] / step))
+            if abs(qe) <= half_slice[k] + steel.radius:
                 if gap2 <= steel.radius * steel.radius:
                     needle[row, column] = 1
                 if gap2 <= (steel.radius + near) * (steel.radius + near):

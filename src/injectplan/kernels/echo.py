@@ -19,7 +19,7 @@ GRAIN = 128  # edge of the periodic speckle texture in voxels
 ROOM = 128  # boundary crossings kept per sub-ray
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
-FAINT = 1.0e-6  # amplitude below which a ray is not followed
+FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
 
 
 class Medium(NamedTuple):
@@ -118,13 +118,14 @@ class Grid(NamedTuple):
 
 
 class Texture(NamedTuple):
-    """Speckle (GRAIN³, 2) int8 with its place: voxel = matrix @ (p - origin) + shift; and the patterns.
+    """Speckle (GRAIN³,) int16, two int8 (real low, imaginary high), with its place:
+    voxel = matrix @ (p - origin) + shift; and the patterns.
 
-    scale turns int8 into a complex normal number of unit power.  patterns (styles, *PATTERN) uint8 index
+    scale turns them into a complex normal number of unit power.  patterns (styles, *PATTERN) uint8 index
     `gains` (256,), amplitude factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
     """
 
-    grain: npt.NDArray[np.int8]
+    grain: npt.NDArray[np.int16]
     matrix: Floats
     origin: Floats
     shift: Floats
@@ -169,7 +170,7 @@ class Walked(NamedTuple):
     reach: Floats32
     trust: Bytes
     contact: Bytes
-    work: Floats32  # (lines, 2, samples)
+    work: Floats32  # (lines, 3, samples)
     ts: Floats  # (lines, ROOM)
     which: Ints
     counts: Ints  # (lines, solids)
@@ -270,9 +271,9 @@ def lerp_grain(grain, x, y, z, scale):
             wb = wa * (v if b else 1.0 - v)
             for c in range(2):
                 weight = wb * (w if c else 1.0 - w)
-                at = 2 * ((((i + a) & 127) << 14) + (((j + b) & 127) << 7) + ((k + c) & 127))
-                re += weight * grain[at]
-                im += weight * grain[at + 1]
+                pair = grain[(((i + a) & 127) << 14) + (((j + b) & 127) << 7) + ((k + c) & 127)]
+                re += weight * np.int8(pair & 255)
+                im += weight * (pair >> 8)
                 norm += weight * weight
     s = scale / math.sqrt(norm)
     return re * s, im * s
@@ -297,17 +298,21 @@ def speckle_run(grain, x0, y0, z0, dx, dy, dz, first, last, level, fall, weight,
         u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
         if i != pi or j != pj or k != pk:
             pi, pj, pk = i, j, k
-            ia, ib = (i & 127) << 15, ((i + 1) & 127) << 15
-            ja, jb = (j & 127) << 8, ((j + 1) & 127) << 8
-            ka, kb = (k & 127) << 1, ((k + 1) & 127) << 1
-            r0, s0 = np.float32(grain[ia + ja + ka]), np.float32(grain[ia + ja + ka + 1])
-            r1, s1 = np.float32(grain[ia + ja + kb]), np.float32(grain[ia + ja + kb + 1])
-            r2, s2 = np.float32(grain[ia + jb + ka]), np.float32(grain[ia + jb + ka + 1])
-            r3, s3 = np.float32(grain[ia + jb + kb]), np.float32(grain[ia + jb + kb + 1])
-            r4, s4 = np.float32(grain[ib + ja + ka]) - r0, np.float32(grain[ib + ja + ka + 1]) - s0
-            r5, s5 = np.float32(grain[ib + ja + kb]) - r1, np.float32(grain[ib + ja + kb + 1]) - s1
-            r6, s6 = np.float32(grain[ib + jb + ka]) - r2, np.float32(grain[ib + jb + ka + 1]) - s2
-            r7, s7 = np.float32(grain[ib + jb + kb]) - r3, np.float32(grain[ib + jb + kb + 1]) - s3
+            ia, ib = (i & 127) << 14, ((i + 1) & 127) << 14
+            ja, jb = (j & 127) << 7, ((j + 1) & 127) << 7
+            ka, kb = k & 127, (k + 1) & 127
+            p0, p1 = grain[ia + ja + ka], grain[ia + ja + kb]
+            p2, p3 = grain[ia + jb + ka], grain[ia + jb + kb]
+            p4, p5 = grain[ib + ja + ka], grain[ib + ja + kb]
+            p6, p7 = grain[ib + jb + ka], grain[ib + jb + kb]
+            r0, s0 = np.float32(np.int8(p0 & 255)), np.float32(p0 >> 8)
+            r1, s1 = np.float32(np.int8(p1 & 255)), np.float32(p1 >> 8)
+            r2, s2 = np.float32(np.int8(p2 & 255)), np.float32(p2 >> 8)
+            r3, s3 = np.float32(np.int8(p3 & 255)), np.float32(p3 >> 8)
+            r4, s4 = np.float32(np.int8(p4 & 255)) - r0, np.float32(p4 >> 8) - s0
+            r5, s5 = np.float32(np.int8(p5 & 255)) - r1, np.float32(p5 >> 8) - s1
+            r6, s6 = np.float32(np.int8(p6 & 255)) - r2, np.float32(p6 >> 8) - s2
+            r7, s7 = np.float32(np.int8(p7 & 255)) - r3, np.float32(p7 >> 8) - s3
         a, b, c, d = r0 + u * r4, r1 + u * r5, r2 + u * r6, r3 + u * r7
         a, b = a + v * (c - a), b + v * (d - b)
         real = a + w * (b - a)
@@ -323,47 +328,12 @@ def speckle_run(grain, x0, y0, z0, dx, dy, dz, first, last, level, fall, weight,
 
 
 @kernel
-def patterned_run(
-    grain, x0, y0, z0, dx, dy, dz, first, last, level, fall, weight, re, im,
-    pattern, gains, a0, b0, c0, da, db, dc,
-):  # fmt: skip
-    """Do as `speckle_run`, with the amplitude of each sample multiplied by a pattern at (a, b, c)."""
-    one, two = np.float32(1.0), np.float32(2.0)
+def pattern_weights(pattern, gains, a, b, c, da, db, dc, first, last, weight, out):
+    """Multiply the weights of samples first … last - 1 by a pattern's amplitudes along (a, b, c)."""
     for n in range(first, last):
         m = np.float32(n - first)
-        x, y, z = x0 + m * dx, y0 + m * dy, z0 + m * dz
-        i, j, k = np.int32(x), np.int32(y), np.int32(z)
-        u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
-        ia, ib = (i & 127) << 15, ((i + 1) & 127) << 15
-        ja, jb = (j & 127) << 8, ((j + 1) & 127) << 8
-        ka, kb = (k & 127) << 1, ((k + 1) & 127) << 1
-        up, vp = one - u, one - v
-        w00, w01, w10, w11 = up * vp, up * v, u * vp, u * v
-        real = (one - w) * (
-            w00 * grain[ia + ja + ka]
-            + w01 * grain[ia + jb + ka]
-            + w10 * grain[ib + ja + ka]
-            + w11 * grain[ib + jb + ka]
-        ) + w * (
-            w00 * grain[ia + ja + kb]
-            + w01 * grain[ia + jb + kb]
-            + w10 * grain[ib + ja + kb]
-            + w11 * grain[ib + jb + kb]
-        )
-        imag = (one - w) * (
-            w00 * grain[ia + ja + ka + 1] + w01 * grain[ia + jb + ka + 1]
-            + w10 * grain[ib + ja + ka + 1] + w11 * grain[ib + jb + ka + 1]
-        ) + w * (
-            w00 * grain[ia + ja + kb + 1] + w01 * grain[ia + jb + kb + 1]
-            + w10 * grain[ib + ja + kb + 1] + w11 * grain[ib + jb + kb + 1]
-        )  # fmt: skip
-        norm = (one - two * u * up) * (one - two * v * vp) * (one - two * w * (one - w))
-        at = pattern[np.int32(a0 + m * da) & 63, np.int32(b0 + m * db) & 127, np.int32(c0 + m * dc) & 127]
-        g = level * gains[at] * weight[n] / np.float32(math.sqrt(norm))
-        re[n] += g * real
-        im[n] += g * imag
-        level *= fall
-    return level
+        at = pattern[np.int32(a + m * da) & 63, np.int32(b + m * db) & 127, np.int32(c + m * dc) & 127]
+        out[n] = weight[n] * gains[at]
 
 
 @kernel
@@ -501,8 +471,7 @@ def _wrap(x, period):
 @kernel
 def _segment(
     texture, solids, medium, options, grid, plane, x, y, z, dx, dy, dz, begin, end, tissue, solid, level,
-    loss,
-    echo, re, im,
+    loss, echo, re, im, room,
 ):  # fmt: skip
     """Speckle of one segment between displayed depths begin and end; (x, y, z) is where it begins."""
     step = grid.step
@@ -513,8 +482,10 @@ def _segment(
     stretch = medium.speed[tissue] / C0
     ahead = (first * step - begin) * stretch
     stride = step * stretch
-    if level * echo < FAINT * 0.1:
+    if level * echo < FAINT:
         return
+    if loss > 0.0:  # the end of what can be seen: bone absorbs within millimetres
+        last = min(last, first + 1 + int(math.log(level * echo / FAINT) / (loss * stride)))
     x, y, z = x + ahead * dx, y + ahead * dy, z + ahead * dz
     gx, gy, gz = _turn(texture.matrix, x - texture.origin[0], y - texture.origin[1], z - texture.origin[2])
     sx, sy, sz = _turn(texture.matrix, dx * stride, dy * stride, dz * stride)
@@ -530,35 +501,32 @@ def _segment(
         a0, b0, c0 = _pattern_place(texture, solids, solid, x, y, z)
         a1, b1, c1 = _pattern_place(texture, solids, solid, x + run * dx, y + run * dy, z + run * dz)
         n = float(last - first)
-        patterned_run(
-            texture.grain, gx, gy, gz, np.float32(sx), np.float32(sy), np.float32(sz), first, last,
-            np.float32(start * texture.scale), np.float32(fall), weight, re, im,
+        pattern_weights(
             texture.patterns[style - 1], texture.gains,
             np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)), np.float32(_wrap(c0, 128.0)),
             np.float32((a1 - a0) / n), np.float32((b1 - b0) / n), np.float32((c1 - c0) / n),
+            first, last, weight, room,
         )  # fmt: skip
-    else:
-        speckle_run(
-            texture.grain, gx, gy, gz, np.float32(sx), np.float32(sy), np.float32(sz), first, last,
-            np.float32(start * texture.scale), np.float32(fall), weight, re, im,
-        )  # fmt: skip
+        weight = room
+    speckle_run(
+        texture.grain, gx, gy, gz, np.float32(sx), np.float32(sy), np.float32(sz), first, last,
+        np.float32(start * texture.scale), np.float32(fall), weight, re, im,
+    )  # fmt: skip
 
 
 @kernel
-def _record(grid, plane, middle, begin, end, travelled, speed, level, loss, through, reach):
+def _record(step, share, middle, begin, end, travelled, speed, level, loss, through, reach):
     """Write transmission, and on the middle plane the true path, of the samples between begin and end."""
-    step = grid.step
     first = math.ceil(begin / step - 1e-9)
     last = min(through.shape[0], math.ceil(end / step - 1e-9))
     if first >= last:
         return
     stretch = speed / C0
     ahead = (first * step - begin) * stretch
-    now = np.float32(level * math.exp(-loss * ahead))
+    now = np.float32(share * level * math.exp(-loss * ahead))
     fall = np.float32(math.exp(-loss * step * stretch))
-    weight = grid.plane_weight[plane]
     for n in range(first, last):
-        through[n] += weight[n] * now
+        through[n] += now
         now *= fall
     if middle:
         at, stride = np.float32(travelled + ahead), np.float32(step * stretch)
@@ -666,7 +634,12 @@ def walk_sub_ray(
     solids, fill, medium, texture, options, grid, rays, rod, line, plane, out, re, im, spec_re, spec_im
 ):  # fmt: skip
     """Follow one sub-ray from the face into the depth; return whether its face touches tissue."""
-    middle = plane == rays.planes.shape[0] // 2
+    count = rays.planes.shape[0]
+    middle = plane == count // 2
+    # Transmission is kept for the three planes in the middle: they carry most of the beam.
+    share = 1.0 if count < 3 else (0.5 if middle else (0.25 if abs(plane - count // 2) == 1 else 0.0))
+    if count < 3 and not middle:
+        share = 0.0
     d = rays.direction[line]
     dx, dy, dz = d[0], d[1], d[2]
     y = rays.planes[plane]
@@ -677,7 +650,7 @@ def walk_sub_ray(
     counts[:] = 0
     ts, which = out.ts[line], out.which[line]
     back = distance_behind(solids.mesh, fill, ox, oy, oz, dx, dy, dz)
-    far = back + 2.5 * re.shape[0] * grid.step
+    far = back + 1.5 * re.shape[0] * grid.step
     total = crossings(
         solids.mesh, fill, ox - back * dx, oy - back * dy, oz - back * dz, dx, dy, dz, far, ts, which
     )
@@ -718,13 +691,13 @@ def walk_sub_ray(
             echo *= math.exp(-0.11512925464970229 * drop)
         _segment(
             texture, solids, medium, options, grid, plane, qx, qy, qz, dx, dy, dz, depth, end, tissue,
-            solid, level,
-            loss, echo, re, im,
+            solid, level, loss, echo, re, im, out.work[line, 2],
         )  # fmt: skip
-        _record(
-            grid, plane, middle, depth, end, travelled, medium.speed[tissue], level, loss,
-            out.through[line], out.reach[line],
-        )  # fmt: skip
+        if share > 0.0:
+            _record(
+                grid.step, share, middle, depth, end, travelled, medium.speed[tissue], level, loss,
+                out.through[line], out.reach[line],
+            )  # fmt: skip
         if end >= deepest:
             depth = deepest
             break
@@ -764,8 +737,8 @@ def walk_sub_ray(
             # Sound that goes to and fro between bone and probe: a grey veil, then black.
             _segment(
                 texture, solids, medium, options, grid, plane, qx + 37.0, qy, qz, dx, dy, dz, depth,
-                deepest, tissue,
-                -1, level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil, re, im,
+                deepest, tissue, -1, level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil,
+                re, im, out.work[line, 2],
             )  # fmt: skip
         if options.refract and after != tissue and not medium.air[after]:
             ratio = medium.speed[after] / medium.speed[tissue]
@@ -861,38 +834,54 @@ def walk_lines(
 
 
 @kernel
-def _calibrate_line(grain, step, samples, planes, line, re):
+def _calibrate_line(grain, step, samples, planes, line, re, im):
+    one, two = np.float32(1.0), np.float32(2.0)
     re[:] = np.float32(0.0)
+    im[:] = np.float32(0.0)
     for p in range(planes):
-        acc = np.float32(0.0)
         x0, y0 = np.float32(1024.3 + 0.79 * line), np.float32(1024.7 + 1.17 * p)
         for n in range(samples):
-            z = np.float32(1024.1) + np.float32(n) * step
-            x, y = x0 + np.float32(0.01) * np.float32(n), y0
+            m = np.float32(n)
+            x, y, z = x0 + np.float32(0.01) * m, y0, np.float32(1024.1) + m * step
             i, j, k = np.int32(x), np.int32(y), np.int32(z)
             u, v, w = x - np.float32(i), y - np.float32(j), z - np.float32(k)
-            one = np.float32(1.0)
-            for c in range(2):
-                a = np.float32(0.0)
-                for di in range(2):
-                    wi = u if di else one - u
-                    for dj in range(2):
-                        wj = wi * (v if dj else one - v)
-                        for dk in range(2):
-                            wk = wj * (w if dk else one - w)
-                            at = (
-                                (((i + di) & 127) << 15)
-                                + (((j + dj) & 127) << 8)
-                                + (((k + dk) & 127) << 1)
-                                + c
-                            )
-                            a += wk * np.float32(grain[at])
-                re[n] += a
-            acc += re[n]
+            ia, ib = (i & 127) << 14, ((i + 1) & 127) << 14
+            ja, jb = (j & 127) << 7, ((j + 1) & 127) << 7
+            ka, kb = k & 127, (k + 1) & 127
+            p0, p1 = grain[ia + ja + ka], grain[ia + ja + kb]
+            p2, p3 = grain[ia + jb + ka], grain[ia + jb + kb]
+            p4, p5 = grain[ib + ja + ka], grain[ib + ja + kb]
+            p6, p7 = grain[ib + jb + ka], grain[ib + jb + kb]
+            w0, w1, w2, w3 = (one - u) * (one - v), (one - u) * v, u * (one - v), u * v
+            a = w0 * np.float32(np.int8(p0 & 255)) + w1 * np.float32(np.int8(p2 & 255))
+            a += w2 * np.float32(np.int8(p4 & 255)) + w3 * np.float32(np.int8(p6 & 255))
+            b = w0 * np.float32(np.int8(p1 & 255)) + w1 * np.float32(np.int8(p3 & 255))
+            b += w2 * np.float32(np.int8(p5 & 255)) + w3 * np.float32(np.int8(p7 & 255))
+            real = (one - w) * a + w * b
+            a = (
+                w0 * np.float32(p0 >> 8)
+                + w1 * np.float32(p2 >> 8)
+                + w2 * np.float32(p4 >> 8)
+                + w3 * np.float32(p6 >> 8)
+            )
+            b = (
+                w0 * np.float32(p1 >> 8)
+                + w1 * np.float32(p3 >> 8)
+                + w2 * np.float32(p5 >> 8)
+                + w3 * np.float32(p7 >> 8)
+            )
+            imag = (one - w) * a + w * b
+            norm = (one - two * u * (one - u)) * (one - two * v * (one - v)) * (one - two * w * (one - w))
+            g = one / np.float32(math.sqrt(norm))
+            re[n] += g * real
+            im[n] += g * imag
 
 
 @parallel_kernel
-def calibrate(grain, step, samples, planes, out):
-    """The walk's eight-gather samples and nothing else: the yardstick that frame times are divided by."""
-    for line in prange(out.shape[0]):
-        _calibrate_line(grain, step, samples, planes, line, out[line])
+def calibrate(grain, step, samples, planes, re, im):
+    """The walk's eight-gather samples and nothing else: the yardstick that frame times are divided by.
+
+    step : of depth in texture voxels.  re, im (lines, samples).
+    """
+    for line in prange(re.shape[0]):
+        _calibrate_line(grain, step, samples, planes, line, re[line], im[line])

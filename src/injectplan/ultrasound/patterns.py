@@ -22,12 +22,14 @@ VOXEL_MM = {
 
 
 @lru_cache(maxsize=1)
-def speckle_texture() -> npt.NDArray[np.int8]:
-    """Complex normal noise as int8, flat (GRAIN³ · 2,): real and imaginary part side by side."""
+def speckle_texture() -> npt.NDArray[np.int16]:
+    """Complex normal noise, flat (GRAIN³,) int16: two int8, the real part low and the imaginary high."""
     count = 2 * GRAIN**3
     noise = np.clip(np.rint(normals(20_240_001, 0, count) * INT8_SIGMA), -127, 127).astype(np.int8)
-    noise.setflags(write=False)
-    return noise
+    parts = noise.astype(np.int16).reshape(-1, 2)
+    packed = np.ascontiguousarray((parts[:, 1] << 8) | (parts[:, 0] & 255))
+    packed.setflags(write=False)
+    return packed
 
 
 @lru_cache(maxsize=1)

@@ -169,13 +169,14 @@ def _medium(names: tuple[str, ...], tissues: tuple[Tissue, ...], probe: Probe) -
         return array
 
     neper = math.log(10.0) / 20.0
+    scale = 1.0 if probe.raw else probe.loss_scale
     air = np.array([t.name == "air" for t in tissues], dtype=np.uint8)
     air.setflags(write=False)
     return Medium(
         density=column([t.density_kg_m3 for t in tissues]),
         speed=column([t.speed_m_s / 1000.0 for t in tissues]),
         shear=column([t.shear_speed_m_s / 1000.0 for t in tissues]),
-        loss=column([2.0 * t.attenuation_db_cm(f) * neper / 10.0 for t in tissues]),
+        loss=column([2.0 * scale * t.attenuation_db_cm(f) * neper / 10.0 for t in tissues]),
         echo=column([10.0 ** ((MUSCLE_SPECKLE_DB + t.echo_db) / 20.0) for t in tissues]),
         floor=column([10.0 ** (t.floor_db / 20.0) for t in tissues]),
         anisotropy=column([t.anisotropy_db for t in tissues]),

@@ -26,7 +26,9 @@ from injectplan.ultrasound.scene import AcousticScene, mesh_of
 from injectplan.ultrasound.tables import Tables, line_frames, tables_of
 from injectplan.ultrasound.values import Display, Frame, NeedlePose
 
-COUPLING_FILM_MM = 0.25  # gel that still couples: a face this close to the skin counts as touching (assumed)
+# Gel that still couples, a face this close to the skin counts as touching (assumed): where physics is
+# tested hardly any, in pictures what a sonographer puts on.
+COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
 VEIL_DB = -43.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
 DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
@@ -59,7 +61,7 @@ class FrameBuffers:
 
         self.walked = echo.Walked(
             single(lines, n), single(lines, n), single(lines, n), single(lines, n),
-            np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8), single(lines, 2, n), *room(lines),
+            np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8), single(lines, 3, n), *room(lines),
         )  # fmt: skip
         self.through, self.trust = single(lines, n), np.zeros((lines, n), np.uint8)
         self.contact = np.zeros(lines, np.uint8)
@@ -108,8 +110,8 @@ def _options(scene: AcousticScene) -> echo.Options:
         slope = max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
     veil = 0.0 if probe.raw or not probe.veil else math.exp(neper * VEIL_DB)
     return echo.Options(
-        scene.background, COUPLING_FILM_MM, probe.refraction, not probe.raw and probe.texture, veil,
-        neper * (slope - VEIL_DB_MM),
+        scene.background, COUPLING_FILM_MM if probe.raw else GEL_MM, probe.refraction,
+        not probe.raw and probe.texture, veil, neper * (slope - VEIL_DB_MM),
     )  # fmt: skip
 
 
@@ -187,13 +189,12 @@ def simulate_frame(
         beam.focus_lines(
             t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im,
             b.power,
-            b.marks,
+            b.marks, b.envelope,
         )  # fmt: skip
         if len(order) > 1:
             beam.add_look(
                 b.power, t.look_line[look], t.look_sample[look], t.look_share[look], b.sum, turn == 0
             )
-    beam.envelope_db(b.power, b.envelope)
     _draw(b, t, probe, seed, compounded=len(order) > 1)
     matrix = probe_to_patient.matrix @ t.pixel_to_probe
     _maps(scene, b, t, steel, fluid, matrix)
@@ -234,5 +235,14 @@ def _maps(
         t.inside, b.labels,
     )  # fmt: skip
     beam.mark_needle(
-        steel, matrix, t.half_slice_mm, t.scan, t.depth_mm, t.step_mm, DOUBT_MM, b.needle, b.trusted
+        steel,
+        matrix,
+        t.half_slice_mm,
+        t.scan,
+        t.depth_mm,
+        t.step_mm,
+        DOUBT_MM,
+        t.pixel_mm,
+        b.needle,
+        b.trusted,
     )

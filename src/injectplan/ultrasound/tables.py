@@ -189,8 +189,8 @@ def tables_of(probe: Probe, display: Display) -> Tables:
         return array
 
     grid = Grid(
-        step, sigma_z, single(grain), single(weight), single(rough), single(smear_x), single(smear_y),
-        single(f_lateral), single(f_elevation), single(half),
+        step, sigma_z, np.ascontiguousarray(grain, dtype=np.float32), single(weight), single(rough),
+        single(smear_x), single(smear_y), single(f_lateral), single(f_elevation), single(half),
     )  # fmt: skip
     focus = Focus(
         single(lateral), single(sigma_x), single(sigma_y), single(f_lateral), single(f_elevation), sigma_z,
