@@ -77,8 +77,14 @@ def thickness_along(points_mm: Floats, normals: Floats, cartilage: Surface) -> F
     points_mm, normals : (n, 3), on the bone and outward.  The cartilage counts when the ray enters it between
     1 mm inside the bone and 1.5 mm above it.
     """
-    # shared vertices would send rays through corners, so they start a ten-thousandth of a mm aside
-    start = points_mm - BEHIND_MM * normals + 1e-4 * _sideways(normals)
+    # shared vertices would send rays through corners, so they start a ten-thousandth of a mm aside; on either
+    # side, so that a vertex of the rim is judged alike in the mirror
+    one, other = (_way_through(points_mm, normals, cartilage, aside) for aside in (1e-4, -1e-4))
+    return np.where(np.isnan(one), other, np.where(np.isnan(other), one, 0.5 * (one + other)))
+
+
+def _way_through(points_mm: Floats, normals: Floats, cartilage: Surface, aside_mm: float) -> Floats:
+    start = points_mm - BEHIND_MM * normals + aside_mm * _sideways(normals)
     offsets, ts, triangle = all_hits(cartilage.bvh, start, normals, BEHIND_MM + GAP_MM + THICKEST_MM)
     ray = np.repeat(np.arange(len(points_mm)), np.diff(offsets))
     faces = cartilage.triangles[triangle]

@@ -1,0 +1,106 @@
+"""The real knee: volumes, thickness, regions, the mirror, and the joint saved and read back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from injectplan.anatomy.axes import joint_axes
+from injectplan.anatomy.build import map_all_cartilage, structures_of
+from injectplan.anatomy.measures import cartilage_document
+from injectplan.anatomy.repair import repair_surface
+from injectplan.errors import ContradictionError
+from injectplan.imaging import read_labelmap, read_surfaces
+from oracles_anatomy import mirrored
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def knee(real_data):
+    path = real_data / "knee_dess" / "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd"
+    return structures_of(read_labelmap(path, "pymskt", "right"))
+
+
+def bones_of(structures):
+    return {n: s.surface for n, s in structures.items() if s.risk == "bone"}
+
+
+@pytest.fixture(scope="module")
+def maps(knee):
+    return map_all_cartilage(knee, joint_axes("knee", "right", bones_of(knee)))[0]
+
+
+def test_every_solid_is_closed_manifold_and_of_its_voxels_volume(knee):
+    assert len(knee) == 10
+    for solid in knee.values():
+        assert solid.surface.closed, solid.name
+        assert solid.surface.manifold, solid.name
+        limit = 0.005 if solid.risk == "bone" else 0.01
+        assert solid.surface.volume_ml == pytest.approx(solid.voxel_volume_ml, rel=limit), solid.name
+    assert knee["femur"].voxel_volume_ml == pytest.approx(142.56, abs=0.01)
+
+
+def test_femoral_thickness_is_within_3_percent_of_the_reference(knee, maps):
+    document = cartilage_document(maps["femoral_cartilage"], knee["femur"].surface)
+    assert document["thickness_mm"]["mean"] == pytest.approx(2.210, rel=0.03)
+    assert document["thickness_mm"]["n"] > 30_000
+    assert document["failed_vertices"] < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "mean_mm"), [("medial_tibial_cartilage", 2.229), ("lateral_tibial_cartilage", 2.512)]
+)
+def test_tibial_thickness_is_near_the_reference(knee, maps, name, mean_mm):
+    document = cartilage_document(maps[name], knee["tibia"].surface)
+    assert document["thickness_mm"]["mean"] == pytest.approx(mean_mm, rel=0.05)
+
+
+def test_the_side_is_found_and_the_wrong_one_refused(knee):
+    bones = bones_of(knee)
+    assert joint_axes("knee", None, bones).side == "right"
+    assert joint_axes("knee", None, {n: bones[n] for n in ("femur", "tibia")}).side == "right"
+    with pytest.raises(ContradictionError):
+        joint_axes("knee", "left", bones)
+
+
+def test_a_mirrored_copy_gives_the_same_numbers(knee, maps):
+    import dataclasses
+
+    other = {n: dataclasses.replace(s, surface=mirrored(s.surface)) for n, s in knee.items()}
+    axes = joint_axes("knee", "left", bones_of(other))
+    there = map_all_cartilage(other, axes)[0]
+    for name, measured in maps.items():
+        bone = knee[measured.bone].surface
+        one = cartilage_document(measured, bone)
+        two = cartilage_document(there[name], mirrored(bone))
+        assert two["thickness_mm"]["mean"] == pytest.approx(one["thickness_mm"]["mean"], rel=1e-3)
+        for region, part in one["regions"].items():
+            assert two["regions"][region]["area_mm2"] == pytest.approx(part["area_mm2"], rel=1e-3)
+            assert two["regions"][region]["volume_ml"] == pytest.approx(part["volume_ml"], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["knee", "hip", "ankle"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_side_of_a_real_leg_is_found(real_data, kind, side):
+    files = {"femur": "femur", "tibia": "tibia", "fibula": "fibula", "talus": "talus", "hip_bone": "hip"}
+    paths = {n: real_data / "leg_vsd_z027" / f"{f}_{side[0]}.ply" for n, f in files.items()}
+    bones = read_surfaces(paths, units="mm", frame="LPS").surfaces
+    axes = joint_axes(kind, None, bones)
+    assert axes.side == side
+    outward = 1.0 if side == "right" else -1.0
+    assert axes.proximal[2] > 0.9
+    assert axes.anterior[1] > 0.75
+    assert axes.lateral[0] * outward > 0.75
+
+
+def test_the_atlas_s_open_meshes_become_solids(real_data):
+    folder = real_data / "atlas_bodyparts3d"
+    for stem in ("femur_r__FJ3365", "hip_bone_r__FJ3152", "gluteus_maximus_r__FJ1418"):
+        read = read_surfaces({"femur": folder / f"{stem}.obj"}, units=200.0, frame="LPS").surfaces["femur"]
+        solid, done = repair_surface(read)
+        assert solid.closed
+        assert solid.manifold
+        assert done
+        assert solid.volume_ml == pytest.approx(abs(read.volume_ml), rel=0.01)
+        assert np.isfinite(solid.vertices_mm).all()
