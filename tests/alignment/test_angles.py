@@ -156,7 +156,8 @@ def test_a_missing_landmark_is_named_and_the_verdict_refused():
 
 @pytest.mark.parametrize(
     ("deviation", "sd", "state"),
-    [(11.0, 1.0, "INDETERMINATE"), (15.0, 1.0, "EXCLUDE"), (-15.0, 1.0, "EXCLUDE"), (9.0, 1.0, "INDETERMINATE"),
+    [(11.0, 1.0, "INDETERMINATE"), (15.0, 1.0, "EXCLUDE"), (-15.0, 1.0, "EXCLUDE"),
+     (9.0, 1.0, "INDETERMINATE"),
      (2.0, 1.0, "OK"), (0.0, 5.5, "INDETERMINATE"), (math.nan, 1.0, "REFUSED")],
 )  # fmt: skip
 def test_the_verdict_weighs_the_uncertainty(deviation, sd, state):

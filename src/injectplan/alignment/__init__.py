@@ -1,6 +1,8 @@
 """Axial deformity: bones' landmarks → axes → angles with their uncertainty → verdict."""
 
 from injectplan.alignment.document import alignment_document
+from injectplan.alignment.drawing import Line, alignment_drawing
+from injectplan.alignment.landmark_files import read_landmarks
 from injectplan.alignment.measurement import measure_alignment, measure_alignment_of_landmarks
 from injectplan.alignment.values import Alignment, AlignmentVerdict, Angle, FieldOfView, Landmark
 
@@ -10,7 +12,10 @@ __all__ = [
     "Angle",
     "FieldOfView",
     "Landmark",
+    "Line",
     "alignment_document",
+    "alignment_drawing",
     "measure_alignment",
     "measure_alignment_of_landmarks",
+    "read_landmarks",
 ]

@@ -325,7 +325,8 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
     return FemurFit(
         bone=bone, proximal=proximal, across=across, posterior=posterior, width_mm=width,
         knee_center=knee_center, notch=notch, distal=distal, condyles=condyles, epicondyles=epicondyles,
-        cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual, length_mm=float(np.ptp(bone.points @ proximal)), head=head,
+        cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
+        length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
     )  # fmt: skip
 
@@ -356,7 +357,7 @@ def _posterior_line(
 ) -> tuple[Floats, Floats, tuple[Floats, Floats]]:
     """The tangent on both posterior condyles, seen along y; returns across, posterior and its two rests."""
     s = bone.points @ y
-    region = bone.points[s < s.min() + 0.6 * width]
+    region = bone.points[s < s.min() + 0.5 * width]
     back = unit(posterior - (posterior @ y) * y)
     side = np.cross(y, back)
     for _ in range(4):

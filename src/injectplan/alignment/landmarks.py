@@ -355,7 +355,7 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
             result[f"upper_femoral_shaft_{end}"] = center_point(at, 1.0, "axis of the upper shaft", "")
         if f.hip.alpha_point is not None:
             result["head_neck_departure"] = center_point(
-                f.hip.alpha_point, 1.5, "first anterior point 1 mm outside the head sphere", "", edge)  # fmt: skip
+                f.hip.alpha_point, 1.5, "first anterior point 1 mm off the head sphere", "", edge)  # fmt: skip
     return result
 
 
@@ -420,7 +420,8 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
         for name, sign in (("pilon_medial", 1.0), ("pilon_lateral", -1.0)):
             result[name] = center_point(
                 t.pilon_center + sign * 18.0 * towards, 2.0,
-                "from the tibia's centroid 8 mm above the plafond towards the malleolus", "", edge)  # fmt: skip
+                "from the tibia's centroid 8 mm above the plafond towards the malleolus",
+                "", edge)  # fmt: skip
     return result
 
 

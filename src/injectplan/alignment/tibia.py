@@ -229,7 +229,7 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
 def _ankle(
     bone: Bone, y: Floats, across: Floats, knee: Floats
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Centre of the plafond, its two ends (first along `across`), the malleolus' tip, the pilon's centroid."""
+    """Centre of the plafond, its two ends (first along `across`), malleolus, pilon's centroid."""
     s = (bone.points - knee) @ y
     low = float(s.min())
     pilon = main_loop(section(bone, knee + (low + 30.0) * y, y))

@@ -1,0 +1,145 @@
+"""Landmark files: the project's JSON, Slicer's `.mrk.json` and `.fcsv`; all become RAS mm."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from injectplan.alignment.scatter import OTHER_SD_MM, RATER_SD_MM, center_point
+from injectplan.alignment.values import Landmark
+from injectplan.anatomy.model import Side
+from injectplan.errors import FileError
+from injectplan.frames import flip_lps_ras
+from injectplan.kernels.cast import Floats
+
+LARGEST_BYTES = 20_000_000
+
+
+def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
+    """Read a landmark file by its name's ending; return the landmarks in RAS mm and the side, if told.
+
+    `.json`: `{side, landmarks: {name: {position_mm, sd_mm}}}`, RAS unless `"frame": "LPS"`; `.mrk.json`:
+    control points with a label and a position, in the file's coordinate system (LPS where it does not say);
+    `.fcsv`: the same as a table. A landmark without `sd_mm` gets the raters' scatter. FileError otherwise.
+    """
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise FileError(
+                f"{path.name} is larger than {LARGEST_BYTES // 1_000_000} MB: not a landmark file"
+            )
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{path.name} cannot be read as a landmark file: {error.__class__.__name__}"
+        ) from error
+    if path.name.endswith(".fcsv"):
+        return _fcsv(text, path.name), None
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise FileError(f"{path.name} is not JSON") from error
+    if not isinstance(document, dict):
+        raise FileError(f"{path.name} holds no landmarks: it is not a JSON object")
+    if "markups" in document:
+        return _markups(document, path.name), None
+    return _own(document, path.name)
+
+
+def _position(value: Any, name: str, where: str) -> Floats:
+    try:
+        position = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        position = np.empty(0)
+    if position.shape != (3,) or not np.isfinite(position).all():
+        raise FileError(f"{where}: the position of {name} is not three finite numbers")
+    return position
+
+
+def _landmark(name: str, position: Floats, sd: Any, where: str) -> Landmark:
+    if sd is None:
+        sd = RATER_SD_MM.get(name, OTHER_SD_MM)
+    if isinstance(sd, bool) or not isinstance(sd, (int, float)) or not (math.isfinite(sd) and sd >= 0.0):
+        raise FileError(f"{where}: sd_mm of {name} is not a number of 0 mm or more")
+    return center_point(position, float(sd), "given", "")
+
+
+def _own(document: Mapping[str, Any], where: str) -> tuple[dict[str, Landmark], Side | None]:
+    entries = document.get("landmarks")
+    if not isinstance(entries, dict) or not entries:
+        raise FileError(f'{where} holds no "landmarks"')
+    side = document.get("side")
+    if side not in (None, "left", "right"):
+        raise FileError(f'{where}: side {side!r} is not "left" or "right"')
+    frame = document.get("frame", "RAS")
+    if frame not in ("RAS", "LPS"):
+        raise FileError(f'{where}: frame {frame!r} is not "RAS" or "LPS"')
+    result = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict) or "position_mm" not in entry:
+            if isinstance(entry, dict) and "direction" in entry:
+                continue  # a result's direction, such as the knee axis, enters no angle
+            raise FileError(f"{where}: {name} has no position_mm")
+        position = _position(entry["position_mm"], name, where)
+        position = flip_lps_ras(position) if frame == "LPS" else position
+        result[name] = _landmark(name, position, entry.get("sd_mm"), where)
+    return result, cast("Side | None", side)
+
+
+def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
+    result = {}
+    markups = document["markups"]
+    if not isinstance(markups, list):
+        raise FileError(f'{where}: "markups" is not a list')
+    for markup in markups:
+        system = markup.get("coordinateSystem", "LPS") if isinstance(markup, dict) else None
+        if system not in ("LPS", "RAS", "0", "1", 0, 1):
+            raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
+        for point in markup.get("controlPoints", []):
+            name = point.get("label") if isinstance(point, dict) else None
+            if not isinstance(name, str) or not name:
+                raise FileError(f"{where}: a control point has no label")
+            if point.get("positionStatus", "defined") != "defined":
+                continue
+            position = _position(point.get("position"), name, where)
+            position = flip_lps_ras(position) if system in ("LPS", "1", 1) else position
+            result[name] = _landmark(name, position, None, where)
+    if not result:
+        raise FileError(f"{where} holds no control point")
+    return result
+
+
+def _fcsv(text: str, where: str) -> dict[str, Landmark]:
+    system, columns = "RAS", ["id", "x", "y", "z"]
+    result = {}
+    rows = []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            key, _, value = line[1:].partition("=")
+            if key.strip() == "CoordinateSystem":
+                system = {"0": "RAS", "1": "LPS"}.get(value.strip(), value.strip())
+            elif key.strip() == "columns":
+                columns = [c.strip() for c in value.split(",")]
+        elif line.strip():
+            rows.append(line)
+    if system not in ("RAS", "LPS"):
+        raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
+    if not {"x", "y", "z", "label"} <= set(columns):
+        raise FileError(f"{where}: the columns {', '.join(columns)} hold no x, y, z and label")
+    for row in csv.reader(rows):
+        entry = dict(zip(columns, row, strict=False))
+        name = entry.get("label", "")
+        try:
+            numbers = [float(entry[axis]) for axis in "xyz"]
+        except (KeyError, ValueError) as error:
+            raise FileError(f"{where}: the position of {name or 'a point'} is not three numbers") from error
+        position = _position(numbers, name, where)
+        result[name] = _landmark(name, flip_lps_ras(position) if system == "LPS" else position, None, where)
+    if not result:
+        raise FileError(f"{where} holds no point")
+    return result
