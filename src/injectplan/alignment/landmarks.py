@@ -355,7 +355,7 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
             result[f"upper_femoral_shaft_{end}"] = center_point(at, 1.0, "axis of the upper shaft", "")
         if f.hip.alpha_point is not None:
             result["head_neck_departure"] = center_point(
-                f.hip.alpha_point, 1.5, "first anterior point 1 mm off the head sphere", "", edge)  # fmt: skip
+                f.hip.alpha_point, 1.5, "first anterior point off the head sphere", "", edge)  # fmt: skip
     return result
 
 

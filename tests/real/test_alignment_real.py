@@ -1,0 +1,168 @@
+"""Alignment on real bones: CT legs, deformed and cut copies, coarse and open meshes."""
+
+import functools
+
+import numpy as np
+import pytest
+import pyvista as pv
+
+from injectplan.alignment import measure_alignment
+from injectplan.frames import flip_lps_ras
+from injectplan.imaging.values import Surface
+
+pytestmark = pytest.mark.real
+
+
+@functools.cache
+def read(path, scale=1.0, lps=True):
+    mesh = pv.read(path).triangulate()
+    points = np.asarray(mesh.points, float) * scale
+    return Surface(flip_lps_ras(points) if lps else points, mesh.faces.reshape(-1, 4)[:, 1:])
+
+
+def ct_leg(data, side):
+    folder = data / "leg_vsd_z027"
+    return {n: read(folder / f"{n}_{side[0]}.ply") for n in ("femur", "tibia")}
+
+
+@functools.cache
+def measured(data, side):
+    return measure_alignment(ct_leg(data, side), side)
+
+
+def value(alignment, name):
+    return alignment.angles[name].measure.value
+
+
+def turn(axis, degrees):
+    axis = np.asarray(axis) / np.linalg.norm(axis)
+    angle = np.radians(np.asarray(degrees, float))[..., None, None]
+    k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
+
+
+def bent(bones, alignment, degrees):
+    """The tibia turned about its knee centre in the femur's frontal plane: varus positive."""
+    p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
+    up = p["hip_center"] - p["femoral_knee_center"]
+    up /= np.linalg.norm(up)
+    medial = p["posterior_medial_condyle"] - p["posterior_lateral_condyle"]
+    medial -= (medial @ up) * up
+    medial /= np.linalg.norm(medial)
+    knee, tibia = p["tibial_knee_center"], bones["tibia"]
+    # blended over 60 mm below the plateau, so that the plateau stays with the femur and the MPTA changes
+    depth = (knee - tibia.vertices_mm) @ up
+    t = np.clip((depth - 10.0) / 50.0, 0.0, 1.0)
+    angles = degrees * t * t * (3.0 - 2.0 * t)
+    moved = np.einsum("nij,nj->ni", turn(np.cross(-up, medial), angles), tibia.vertices_mm - knee) + knee
+    return bones | {"tibia": Surface(moved, tibia.triangles)}
+
+
+def cut(surface, origin, normal):
+    mesh = pv.PolyData.from_regular_faces(np.array(surface.vertices_mm), np.array(surface.triangles))
+    kept = mesh.clip(normal=normal, origin=origin, invert=False).triangulate()
+    return Surface(np.asarray(kept.points, float), kept.faces.reshape(-1, 4)[:, 1:])
+
+
+def knee_only(bones, alignment, shaft_mm):
+    p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
+    up = p["hip_center"] - p["femoral_knee_center"]
+    up /= np.linalg.norm(up)
+    down = p["ankle_center"] - p["tibial_knee_center"]
+    down /= np.linalg.norm(down)
+    low = float((bones["femur"].vertices_mm @ up).min())
+    return {
+        "femur": cut(bones["femur"], up * (low + shaft_mm), -up),
+        "tibia": cut(bones["tibia"], p["tibial_knee_center"] + shaft_mm * down, -down),
+    }
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_whole_leg_from_ct_has_the_angles_of_an_adult(real_data, side):
+    got = measured(real_data, side)
+    assert 176.0 < value(got, "hka_deg") < 184.0
+    assert 81.0 < value(got, "mldfa_deg") < 92.0
+    assert 82.0 < value(got, "mpta_deg") < 91.0
+    assert 115.0 < value(got, "nsa_deg") < 140.0
+    assert 84.0 < value(got, "mldta_deg") < 94.0
+    head = got.landmarks["hip_center"].details
+    assert head["residual_mm"] < 0.5
+    assert head["coverage"] > 0.6
+    assert got.verdict.state == "OK"
+    versions = [value(got, f"femoral_version_deg.{m}") for m in ("mechanical", "bergmann", "murphy")]
+    assert versions[2] > versions[0]  # Murphy's is the larger, as published
+
+
+@pytest.mark.parametrize(
+    ("degrees", "hka", "mpta"), [(-5.0, 0.3, 0.7), (5.0, 0.3, 0.7), (15.0, 0.5, 1.0), (-15.0, 0.5, 1.0)]
+)
+def test_an_imposed_deformity_of_the_tibia_is_measured(real_data, degrees, hka, mpta):
+    base = measured(real_data, "right")
+    got = measure_alignment(bent(ct_leg(real_data, "right"), base, degrees), "right")
+    assert value(base, "hka_deg") - value(got, "hka_deg") == pytest.approx(degrees, abs=hka)
+    assert value(base, "mpta_deg") - value(got, "mpta_deg") == pytest.approx(degrees, abs=mpta)
+
+
+@pytest.mark.parametrize("degrees", [-30.0, 30.0])
+def test_a_twisted_femur_changes_its_version_alone(real_data, degrees):
+    base, bones = measured(real_data, "left"), ct_leg(real_data, "left")
+    p = base.landmarks
+    knee, hip = p["femoral_knee_center"].position_mm, p["hip_center"].position_mm
+    up = (hip - knee) / np.linalg.norm(hip - knee)
+    femur = bones["femur"]
+    t = np.clip(((femur.vertices_mm - knee) @ up - 90.0) / 200.0, 0.0, 1.0)
+    # on a left leg the medial side lies to the patient's right: anteversion turns the head about -up
+    spun = np.einsum("nij,nj->ni", turn(up, degrees * t), femur.vertices_mm - knee) + knee
+    got = measure_alignment(bones | {"femur": Surface(spun, femur.triangles)}, "left")
+    change = value(got, "femoral_version_deg.mechanical") - value(base, "femoral_version_deg.mechanical")
+    assert change == pytest.approx(degrees, abs=0.5)
+    assert value(got, "hka_deg") == pytest.approx(value(base, "hka_deg"), abs=0.1)
+
+
+def test_decimation_to_a_quarter_changes_little(real_data):
+    base = measured(real_data, "right")
+    thin = {}
+    for name, s in ct_leg(real_data, "right").items():
+        mesh = pv.PolyData.from_regular_faces(np.array(s.vertices_mm), np.array(s.triangles)).decimate(0.75)
+        thin[name] = Surface(np.asarray(mesh.points, float), mesh.faces.reshape(-1, 4)[:, 1:])
+    got = measure_alignment(thin, "right")
+    for name in ("hka_deg", "mldfa_deg", "mpta_deg"):
+        assert value(got, name) == pytest.approx(value(base, name), abs=0.5), name
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("shaft_mm", [60.0, 70.0, 120.0, 150.0])
+def test_a_knee_only_scan_predicts_within_its_interval(real_data, side, shaft_mm):
+    base, bones = measured(real_data, side), ct_leg(real_data, side)
+    squared, plain = [], []
+    for degrees in (-15.0, 0.0, 15.0):
+        whole = bent(bones, base, degrees) if degrees else bones
+        true = value(base, "hka_deg") - degrees
+        got = measure_alignment(knee_only(whole, base, shaft_mm), side)
+        hka = got.angles["hka_deg"]
+        assert hka.measure.assumed
+        assert "predicted" in hka.measure.method
+        half = 0.5 * (hka.interval[1] - hka.interval[0])
+        assert half >= {60.0: 5.5, 70.0: 5.4, 120.0: 3.5, 150.0: 2.5}[shaft_mm] - 0.2
+        squared.append((hka.measure.value - true) ** 2)
+        plain.append((180.0 - true) ** 2)
+        assert abs(hka.measure.value - true) <= half
+    assert np.sqrt(np.mean(squared)) <= 0.6 * np.sqrt(np.mean(plain))
+
+
+def test_coarse_bones_in_metres_each_in_its_own_frame(real_data):
+    folder = real_data / "leg_myo_sim"
+    bones = {n: read(folder / f"r_{n}.stl", 1.0, False) for n in ("femur", "tibia")}
+    got = measure_alignment(bones, None)
+    assert got.side == "right"
+    assert got.verdict.state == "REFUSED"
+    assert 80.0 < value(got, "mldfa_deg") < 92.0
+    assert {"units", "frames"} <= {n.code for n in got.notices}
+
+
+def test_open_decimated_atlas_bones(real_data):
+    folder = real_data / "atlas_bodyparts3d"
+    bones = {n: read(next(folder.glob(f"{n}_r__*.obj")), 200.0) for n in ("femur", "tibia", "fibula")}
+    got = measure_alignment(bones, None)
+    assert got.side == "right"
+    assert 174.0 < value(got, "hka_deg") < 186.0
