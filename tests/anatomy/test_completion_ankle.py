@@ -59,7 +59,7 @@ def test_joint_lies_at_the_published_depth(ankle):
     skin, tibia = (joint_points(axes, joint.structures[n].surface) for n in ("skin", "tibia"))
 
     def front(p):
-        return p[(np.abs(p[:, 0] + 10) < 5) & (np.abs(p[:, 2] - 6) < 4)][:, 1].max()
+        return p[(np.abs(p[:, 0] + 10) < 5) & (np.abs(p[:, 2] - 11) < 3)][:, 1].max()
 
     assert 8.0 <= front(skin) - front(tibia) <= 22.0
 

@@ -75,8 +75,9 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     )  # Achilles
     core = smooth_min(core, np.asarray(cord, np.float32), 16.0 * s)
     # the extensor tendons and what fills the angle behind them
-    deck = curve(g.z, [(z, line(z) + 8.5 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
+    deck = curve(g.z, [(z, line(z) + 7.5 * s) for z in np.linspace(-24 * s, float(g.high_mm[2]), 24)])
     filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 26.0 * s, deck)
+    filled = np.maximum(filled, -g.y)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
     return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
 

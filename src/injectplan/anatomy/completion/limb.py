@@ -12,7 +12,16 @@ from scipy import ndimage
 from injectplan.anatomy.cavity import build_cavity
 from injectplan.anatomy.completion.dimensions import DEFAULT_BMI, Dimension, Sizes
 from injectplan.anatomy.completion.kneecavity import coordinates
-from injectplan.anatomy.completion.solids import Frame, Grid, curve, ellipse, rounded_path, smooth_max, tube
+from injectplan.anatomy.completion.solids import (
+    Frame,
+    Grid,
+    curve,
+    ellipse,
+    ramp,
+    rounded_path,
+    smooth_max,
+    tube,
+)  # fmt: skip
 from injectplan.anatomy.model import PRIORITY, Cavity, Structure, Subject
 from injectplan.errors import EmptyStructureError, UsageError
 from injectplan.imaging.values import Surface
@@ -151,6 +160,10 @@ class Build:
     def envelopes(self, core: Floats32, fat_mm: Floats32 | float, skin_mm: float, fascia_mm: float) -> None:
         """Skin ⊃ fat ⊃ fascia ⊃ muscle around the limb's core (the value under the deep fascia)."""
         fat = np.asarray(fat_mm, np.float32)
+        away = ndimage.distance_transform_edt(core >= 0) * self.grid.spacing_mm - 0.5 * self.grid.spacing_mm
+        far = ndimage.gaussian_filter(away.astype(np.float32), 1.0, mode="nearest")
+        near = ramp(core, 6.0, 2.0)  # an implicit value is mm near its surface only
+        core = np.asarray(core * near + far * (1 - near), np.float32)
         self.add("skin", self.grid, core - fat - np.float32(skin_mm), sd=3.0)
         self.add("subcutaneous_fat", self.grid, core - fat, sd=3.0)
         self.add("deep_fascia", self.grid, core, sd=2.0)
