@@ -157,7 +157,7 @@ _VERDICT = _object(
      "interval_deg": {"type": ["array", "null"], "items": _MAYBE, "minItems": 2, "maxItems": 2}},
 )  # fmt: skip
 _ALIGNMENT = _object(
-    {"schema": _INTEGER, "angles": _map(_MEASURE), "landmarks": {"type": "object"}, "verdict": _VERDICT},
+    {"schema": _INTEGER, "angles": _map({"anyOf": [_MEASURE, _map(_MEASURE)]}), "landmarks": {"type": "object"}, "verdict": _VERDICT},
     {"warnings": _WARNINGS},
 )
 _VIEW_KEYS = ("beam_needle_angle_deg", "out_of_plane_mm", "window_fraction", "depth_mm", "visibility")

@@ -67,11 +67,13 @@ def command(
         )
 
     def table(shown: Console) -> None:
+        from injectplan.report.html import flat_angles
+
         rows = Table("angle", "degrees", "± sd", "")
-        for name, entry in document["angles"].items():
+        for name, entry in flat_angles(document["angles"]):
             known = entry["value"] is not None
             rows.add_row(
-                name.removesuffix("_deg"),
+                name.replace("_deg", ""),
                 f"{entry['value']:.1f}" if known else "-",
                 f"{entry['sd']:.1f}" if entry["sd"] is not None else "-",
                 "" if known else entry.get("reason", ""),

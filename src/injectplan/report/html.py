@@ -63,12 +63,23 @@ def nearest(trajectory: Mapping[str, Any], most: int = 4) -> list[tuple[str, flo
     return sorted(known, key=lambda item: item[1])[:most]
 
 
+def flat_angles(angles: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return name and measure of each angle; an angle measured by several methods gives one for each."""
+    flat: list[tuple[str, Mapping[str, Any]]] = []
+    for name, entry in angles.items():
+        if "value" in entry:
+            flat.append((name, entry))
+        else:
+            flat += [(f"{name} ({method})", measure) for method, measure in entry.items()]
+    return flat
+
+
 def _angles(
     angles: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[tuple[str, Mapping[str, Any]]], list[tuple[str, str]]]:
     measured, refused = [], []
-    for name, angle in angles.items():
-        word = name.removesuffix("_deg")
+    for name, angle in flat_angles(angles):
+        word = name.replace("_deg", "").replace("_", " ")
         if angle["value"] is not None:
             measured.append((word, angle))
         else:
