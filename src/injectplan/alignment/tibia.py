@@ -158,16 +158,21 @@ def measure_tibia(
     at = top - 0.25 * width * y
     if not whole:
         missing = f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
-    for _ in range(10):
-        center, across, full, deep = _ring_axes(bone, y, at)
+    # the plateau is cut square to itself, so that its centre does not depend on where the ankle went
+    up = y
+    for _ in range(14):
+        center, across, full, deep = _ring_axes(bone, up, at)
         if not 1.12 < full / deep < 2.4:
             raise LandmarkError(
                 f"the plateau of {bone.name} is {full:.0f} x {deep:.0f} mm: not a tibia's outline"
             )
-        plane_point, normal, plane_residual = _plateau_plane(bone, y, across, center + 0.15 * width * y, full)
-        knee = center + float((plane_point - center) @ normal) / float(y @ normal) * y
+        plane_point, normal, plane_residual = _plateau_plane(
+            bone, up, across, center + 0.15 * width * up, full
+        )
+        knee = center + float((plane_point - center) @ normal) / float(up @ normal) * up
         before = at
-        at = knee - 0.14 * full * y
+        up = normal
+        at = knee - 0.14 * full * up
         if whole and not missing:
             try:
                 ankle = _ankle(bone, y, across, knee)
@@ -176,6 +181,7 @@ def measure_tibia(
                 missing = f"no ankle: {error}"
         if np.linalg.norm(at - before) < 1e-8:
             break
+    across = unit(across - (across @ y) * y)
     if normal @ y < np.cos(np.radians(32.0)):
         raise LandmarkError(
             f"the plateau of {bone.name} slopes by more than 32°: the fit is not to be trusted"
