@@ -44,7 +44,9 @@ def elevation_width(probe, depth):
     y = np.linspace(-2.0, 2.0, 41)
     level = []
     for at in y:
-        frame = points([[0.0, at, depth]], replace(probe, lines=9, width_mm=1.8, elevation_planes=1), display=SMALL)
+        frame = points(
+            [[0.0, at, depth]], replace(probe, lines=9, width_mm=1.8, elevation_planes=1), display=SMALL
+        )
         level.append(10.0 ** (frame.envelope_db[4].max() / 20.0))
     return width_at_half(y, np.array(level))
 

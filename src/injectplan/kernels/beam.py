@@ -18,10 +18,9 @@ GHOST_DB = -10.0  # the first one re the wall's mirror echo (assumed)
 GHOST_STEP_DB = -5.0  # each next one (assumed)
 WATER = 1.4823  # mm/µs in the bore
 STEEL_R = 0.927  # muscle on steel, from the tissue table
-# Floor of a needle's echo re its facing echo, dB at 0° and per degree of tilt: medians of shaft contrast of
-# 22 G Chiba needles against angle (MisitLab/needles-in-ultrasound, CC BY-SA 4.0).
-FLOOR_DB, FLOOR_DB_DEG = -19.5, -0.13
-TIP_DB = -20.0  # the tip's edges re a perfect mirror, any angle (same data: the tip stays bright to 70°)
+# Fall of a needle's diffuse floor per degree of tilt, dB: medians of shaft contrast of 22 G Chiba needles
+# against angle (MisitLab/needles-in-ultrasound, CC BY-SA 4.0).
+FLOOR_DB_DEG = -0.13
 NEPER = 0.11512925464970229
 
 
@@ -43,7 +42,11 @@ class Focus(NamedTuple):
 
 
 class Steel(NamedTuple):
-    """A needle for its echo: tip, unit axis to the hub, length, outer and inner radius, bevel in radians."""
+    """A needle for its echo: tip, unit axis to the hub, length, outer and inner radius, bevel in radians.
+
+    floor_db : diffuse floor of the shaft re its facing echo.  tip_db : the tip's edges re a perfect mirror.
+    gain_db : added to the shaft's echo.
+    """
 
     tip: Floats
     axis: Floats
@@ -51,6 +54,9 @@ class Steel(NamedTuple):
     radius: float
     bore: float
     bevel: float
+    floor_db: float
+    tip_db: float
+    gain_db: float
 
 
 class Scan(NamedTuple):
@@ -89,7 +95,7 @@ def _pulse(re, im, depth, step, sigma, real, imag):
 
 
 @kernel
-def shaft_amplitude(focus, n, tilt_sin, hx, hy, radius):
+def shaft_amplitude(focus, n, tilt_sin, hx, hy, radius, floor_db, gain_db):
     """Mirror part and floor part of a shaft's echo re a perfect planar mirror, at grid depth n.
 
     tilt_sin : sine of the shaft's tilt out of the perpendicular to the beam.  hx, hy : the shaft's unit
@@ -99,11 +105,11 @@ def shaft_amplitude(focus, n, tilt_sin, hx, hy, radius):
     tilt = math.asin(min(1.0, abs(tilt_sin)))
     across = (hy * focus.sigma_x[n]) ** 2 + (hx * focus.sigma_y[n]) ** 2
     spread = 2.0 * focus.wavenumber * across / max(radius, 1e-3)
-    strip = (1.0 + spread * spread) ** -0.25
+    strip = (1.0 + spread * spread) ** -0.25 * math.exp(NEPER * gain_db)
     fx, fy = focus.f_lateral[n], focus.f_elevation[n]
     f = 1.0 / math.sqrt((hx / fx) ** 2 + (hy / fy) ** 2)
     mirror = lobe(overlap_of(math.tan(tilt), f)) if tilt < 0.78 else 0.0
-    floor = math.exp(NEPER * (FLOOR_DB + FLOOR_DB_DEG * math.degrees(tilt)))
+    floor = math.exp(NEPER * (floor_db + FLOOR_DB_DEG * math.degrees(tilt)))
     return STEEL_R * strip * mirror, STEEL_R * strip * floor
 
 
@@ -138,7 +144,9 @@ def needle_line(focus, steel, o, d, lat, ele, through, reach, re, im, mark):
         if depth < step * last:
             k = max(0, min(last, int(depth / step)) - 1)
             level = through[k]
-            mirror, floor = shaft_amplitude(focus, k, aw, au / flat, av / flat, steel.radius)
+            mirror, floor = shaft_amplitude(
+                focus, k, aw, au / flat, av / flat, steel.radius, steel.floor_db, steel.gain_db
+            )
             lit = 1.0 / math.sqrt((au / sx) ** 2 + (av / sy) ** 2)
             sigma = math.sqrt(focus.sigma_z**2 + (aw * min(lit, steel.length)) ** 2)
             whole = math.sqrt(mirror * mirror + floor * floor)
@@ -161,11 +169,13 @@ def needle_line(focus, steel, o, d, lat, ele, through, reach, re, im, mark):
             depth = _sample_of(reach, max(w0 - steel.radius, 0.0), step)
             if depth < step * last:
                 k = max(0, int(depth / step) - 2)
-                edge = math.exp(NEPER * TIP_DB)
+                edge = math.exp(NEPER * steel.tip_db)
                 if flat > 1e-6:
                     # The bevel faces the probe, as usual: its normal leans from the shaft's by its angle.
                     lean = math.sin(math.asin(min(1.0, max(-1.0, aw))) - steel.bevel)
-                    facet, _ = shaft_amplitude(focus, k, lean, au / flat, av / flat, steel.radius)
+                    facet, _ = shaft_amplitude(
+                        focus, k, lean, au / flat, av / flat, steel.radius, steel.floor_db, steel.gain_db
+                    )
                     edge = math.sqrt(edge * edge + facet * facet)
                 _pulse(re, im, depth, step, focus.sigma_z, 0.0, through[k] * share * edge)
 
@@ -353,7 +363,7 @@ def _label_column(solids, fill, x, y, z, dx, dy, dz, back, step, ts, which, coun
             out[row, column] = value
             row += 1
         if h < total:
-            cross(solids.mesh, fill, which[h], dx, dy, dz, counts)
+            cross(solids.mesh.skin.solid, solids.mesh.skin.face, fill.skin.face, which[h], dx, dy, dz, counts)
             best = best_of(counts, solids.makeup.priority)
 
 

@@ -19,6 +19,7 @@ GRAIN = 128  # edge of the periodic speckle texture in voxels
 ROOM = 128  # boundary crossings kept per sub-ray
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
+NEPER = 0.11512925464970229  # nepers a dB
 FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
 
 
@@ -218,11 +219,10 @@ def fluid_solid(rho1, c1, rho2, cl, cs, cos1):
 
 
 @kernel
-def reflection(medium, a, b, cos1):
-    """Signed reflection coefficient between tissues a and b; from a soft tissue onto a solid, with shear."""
-    rho1, c1, rho2, c2 = medium.density[a], medium.speed[a], medium.density[b], medium.speed[b]
-    if medium.shear[b] > 0.0 and medium.shear[a] == 0.0:
-        return abs(fluid_solid(rho1, c1, rho2, c2, medium.shear[b], cos1))
+def reflection(rho1, c1, shear1, rho2, c2, shear2, cos1):
+    """Signed reflection coefficient between two tissues; from a soft tissue onto a solid, with shear."""
+    if shear2 > 0.0 and shear1 == 0.0:
+        return abs(fluid_solid(rho1, c1, rho2, c2, shear2, cos1))
     return fluid_fluid(rho1 * c1, c1, rho2 * c2, c2, cos1)
 
 
@@ -249,7 +249,7 @@ def lobe(overlap):
         i += 1
     f = (overlap - _LOBE_AT[i - 1]) / (_LOBE_AT[i] - _LOBE_AT[i - 1])
     db = _LOBE_DB[i - 1] + f * (_LOBE_DB[i] - _LOBE_DB[i - 1])
-    return math.exp(0.11512925464970229 * db)
+    return math.exp(NEPER * db)
 
 
 @kernel
@@ -419,11 +419,11 @@ def best_of(counts, priority):
 
 
 @kernel
-def _normal_at(mesh, i, x, y, z):
+def _normal_at(corner, ab, ac, n, i, x, y, z):
     """Unit normal of triangle i at a point, from its corners' normals."""
-    abx, aby, abz = mesh.skin.ab[i, 0], mesh.skin.ab[i, 1], mesh.skin.ab[i, 2]
-    acx, acy, acz = mesh.skin.ac[i, 0], mesh.skin.ac[i, 1], mesh.skin.ac[i, 2]
-    px, py, pz = x - mesh.skin.a[i, 0], y - mesh.skin.a[i, 1], z - mesh.skin.a[i, 2]
+    abx, aby, abz = ab[i, 0], ab[i, 1], ab[i, 2]
+    acx, acy, acz = ac[i, 0], ac[i, 1], ac[i, 2]
+    px, py, pz = x - corner[i, 0], y - corner[i, 1], z - corner[i, 2]
     d00 = abx * abx + aby * aby + abz * abz
     d01 = abx * acx + aby * acy + abz * acz
     d11 = acx * acx + acy * acy + acz * acz
@@ -433,7 +433,6 @@ def _normal_at(mesh, i, x, y, z):
     v = (d11 * d20 - d01 * d21) / det if det > 0.0 else 0.0
     w = (d00 * d21 - d01 * d20) / det if det > 0.0 else 0.0
     u = 1.0 - v - w
-    n = mesh.skin.normals
     nx = u * n[i, 0] + v * n[i, 3] + w * n[i, 6]
     ny = u * n[i, 1] + v * n[i, 4] + w * n[i, 7]
     nz = u * n[i, 2] + v * n[i, 5] + w * n[i, 8]
@@ -453,13 +452,13 @@ def _turn(matrix, x, y, z):
 
 
 @kernel
-def _pattern_place(texture, solids, solid, x, y, z):
+def _pattern_place(axis_origin, axis, radial, axes, x, y, z):
     """Place in pattern voxels: by the solid's axes, for radial ones after unrolling round the limb's axis."""
-    qx, qy, qz = x - texture.axis_origin[0], y - texture.axis_origin[1], z - texture.axis_origin[2]
-    if solids.makeup.radial[solid]:
-        a, b, c = _turn(texture.axis, qx, qy, qz)
+    qx, qy, qz = x - axis_origin[0], y - axis_origin[1], z - axis_origin[2]
+    if radial:
+        a, b, c = _turn(axis, qx, qy, qz)
         qx, qy, qz = math.sqrt(a * a + b * b), 45.0 * math.atan2(b, a), c
-    return _turn(solids.makeup.axes[solid], qx, qy, qz)
+    return _turn(axes, qx, qy, qz)
 
 
 @kernel
@@ -470,47 +469,52 @@ def _wrap(x, period):
 
 @kernel
 def _segment(
-    texture, solids, medium, options, grid, plane, x, y, z, dx, dy, dz, begin, end, tissue, solid, level,
-    loss, echo, re, im, room,
+    grain, matrix, origin, shift, scale, weight, step, x, y, z, dx, dy, dz, begin, end, speed, level, loss, echo,
+    re, im,
 ):  # fmt: skip
     """Speckle of one segment between displayed depths begin and end; (x, y, z) is where it begins."""
-    step = grid.step
     first = math.ceil(begin / step - 1e-9)
     last = min(re.shape[0], math.ceil(end / step - 1e-9))
-    if first >= last:
+    if first >= last or level * echo < FAINT:
         return
-    stretch = medium.speed[tissue] / C0
+    stretch = speed / C0
     ahead = (first * step - begin) * stretch
     stride = step * stretch
-    if level * echo < FAINT:
-        return
     if loss > 0.0:  # the end of what can be seen: bone absorbs within millimetres
         last = min(last, first + 1 + int(math.log(level * echo / FAINT) / (loss * stride)))
     x, y, z = x + ahead * dx, y + ahead * dy, z + ahead * dz
-    gx, gy, gz = _turn(texture.matrix, x - texture.origin[0], y - texture.origin[1], z - texture.origin[2])
-    sx, sy, sz = _turn(texture.matrix, dx * stride, dy * stride, dz * stride)
-    gx = np.float32(_wrap(gx + texture.shift[0], 128.0))
-    gy = np.float32(_wrap(gy + texture.shift[1], 128.0))
-    gz = np.float32(_wrap(gz + texture.shift[2], 128.0))
+    gx, gy, gz = _turn(matrix, x - origin[0], y - origin[1], z - origin[2])
+    sx, sy, sz = _turn(matrix, dx * stride, dy * stride, dz * stride)
+    gx = np.float32(_wrap(gx + shift[0], 128.0))
+    gy = np.float32(_wrap(gy + shift[1], 128.0))
+    gz = np.float32(_wrap(gz + shift[2], 128.0))
     start = level * math.exp(-loss * ahead) * echo
     fall = math.exp(-loss * stride)
-    style = solids.makeup.style[solid] if solid >= 0 and options.patterned else 0
-    weight = grid.grain_weight[plane]
-    if style > 0:
-        run = (last - first) * stride
-        a0, b0, c0 = _pattern_place(texture, solids, solid, x, y, z)
-        a1, b1, c1 = _pattern_place(texture, solids, solid, x + run * dx, y + run * dy, z + run * dz)
-        n = float(last - first)
-        pattern_weights(
-            texture.patterns[style - 1], texture.gains,
-            np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)), np.float32(_wrap(c0, 128.0)),
-            np.float32((a1 - a0) / n), np.float32((b1 - b0) / n), np.float32((c1 - c0) / n),
-            first, last, weight, room,
-        )  # fmt: skip
-        weight = room
     speckle_run(
-        texture.grain, gx, gy, gz, np.float32(sx), np.float32(sy), np.float32(sz), first, last,
-        np.float32(start * texture.scale), np.float32(fall), weight, re, im,
+        grain, gx, gy, gz, np.float32(sx), np.float32(sy), np.float32(sz), first, last,
+        np.float32(start * scale), np.float32(fall), weight, re, im,
+    )  # fmt: skip
+
+
+@kernel
+def _pattern(
+    pattern, gains, axis_origin, axis, radial, axes, weight, step, x, y, z, dx, dy, dz, begin, end, speed, room
+):  # fmt: skip
+    """Write the weights of one segment's samples, multiplied by a pattern, into `room`."""
+    first = math.ceil(begin / step - 1e-9)
+    last = min(room.shape[0], math.ceil(end / step - 1e-9))
+    if first >= last:
+        return
+    stretch = speed / C0
+    ahead = (first * step - begin) * stretch
+    run = (last - first) * step * stretch
+    x, y, z = x + ahead * dx, y + ahead * dy, z + ahead * dz
+    a0, b0, c0 = _pattern_place(axis_origin, axis, radial, axes, x, y, z)
+    a1, b1, c1 = _pattern_place(axis_origin, axis, radial, axes, x + run * dx, y + run * dy, z + run * dz)
+    n = float(last - first)
+    pattern_weights(
+        pattern, gains, np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)), np.float32(_wrap(c0, 128.0)),
+        np.float32((a1 - a0) / n), np.float32((b1 - b0) / n), np.float32((c1 - c0) / n), first, last, weight, room,
     )  # fmt: skip
 
 
@@ -537,52 +541,58 @@ def _record(step, share, middle, begin, end, travelled, speed, level, loss, thro
 
 @kernel
 def _boundary(
-    solids, fill, medium, texture, grid, plane, rays, line, i, x, y, z, dx, dy, dz, depth, level, before,
-    after,
-    solid_before, solid_after, entering, membrane, re, im,
+    corner, ab, ac, normals, i, lat, ele, x, y, z, dx, dy, dz, rho1, c1, shear1, rho2, c2, shear2, same, membrane
 ):  # fmt: skip
-    """Add a boundary's echo; return its reflection coefficient, normal towards the beam, and cosine."""
-    base = solids.mesh.skin.solid.shape[0]
-    if i < base:
-        nx, ny, nz = _normal_at(solids.mesh, i, x, y, z)
-    else:
-        nx, ny, nz = _normal_at(fill, i - base, x, y, z)
+    """Return a boundary's coefficient, normal towards the beam, cosine, and slopes."""
+    nx, ny, nz = _normal_at(corner, ab, ac, normals, i, x, y, z)
     along = nx * dx + ny * dy + nz * dz
     if along > 0.0:
         nx, ny, nz, along = -nx, -ny, -nz, -along
     cos1 = min(1.0, max(-along, 1e-3))
-    r = reflection(medium, before, after, cos1) if before != after else 0.0
-    mirror = abs(r) + membrane
-    n = int(depth / grid.step + 0.5)
-    if mirror * level < FAINT or n >= re.shape[0] or n < 0:
-        return r, nx, ny, nz, cos1
-    lat, ele = rays.lateral[line], rays.elevation
+    r = 0.0 if same else reflection(rho1, c1, shear1, rho2, c2, shear2, cos1)
     gx = (nx * lat[0] + ny * lat[1] + nz * lat[2]) / cos1
     gy = (nx * ele[0] + ny * ele[1] + nz * ele[2]) / cos1
-    ux, uy = overlap_of(gx, grid.f_lateral[n]), overlap_of(gy, grid.f_elevation[n])
+    return r, nx, ny, nz, cos1, gx, gy
+
+
+@kernel
+def _mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
+    """Return (lobe, peak): what a mirror of slopes gx, gy keeps re facing, and what to add to keep it.
+
+    The filters across lines and planes smear a tilted surface; the lobe already holds that loss.
+    """
+    ux, uy = overlap_of(gx, f_lateral), overlap_of(gy, f_elevation)
     facing = lobe(math.sqrt(ux * ux + uy * uy))
-    # The filters across lines and planes smear a tilted surface; the lobe already holds that loss.
-    sx, sy = gx * grid.smear_x[n], gy * grid.smear_y[n]
-    keep = math.sqrt(1.0 + (sx * sx + sy * sy) / (grid.sigma_z * grid.sigma_z))
-    # One phase per surface and side, so that neighbouring surfaces neither cancel nor add systematically.
-    outer = solid_after if entering else solid_before
-    phase = 2.0 * math.pi * 0.6180339887 * (2 * outer + (1 if entering else 0))
-    weight = level * grid.plane_weight[plane, n]
-    specular = weight * mirror * facing * min(keep, 12.0)
-    real, imag = specular * math.cos(phase), specular * math.sin(phase)
-    floor = (
-        medium.floor[after] if medium.shear[after] > 0.0 else max(medium.floor[before], medium.floor[after])
-    )
-    gx0, gy0, gz0 = _turn(texture.matrix, x - texture.origin[0], y - texture.origin[1], z - texture.origin[2])
+    sx, sy = gx * smear_x, gy * smear_y
+    return facing, facing * min(math.sqrt(1.0 + (sx * sx + sy * sy) / (sigma_z * sigma_z)), 12.0)
+
+
+@kernel
+def _diffuse_part(floor, solid, facing, cos1):
+    """Amplitude of a boundary's diffuse echo re its mirror echo; none where the mirror part is whole.
+
+    A solid's rough surface first falls by 0.75 dB a degree, from 21 dB over its floor: the grey of bone lines
+    against tilt in public frames.
+    """
+    part = floor * math.sqrt(max(0.0, 1.0 - facing * facing))
+    if solid:
+        tilt = math.degrees(math.acos(min(1.0, cos1)))
+        return part * math.exp(NEPER * max(0.0, 21.0 - 0.75 * tilt))
+    return part * cos1
+
+
+@kernel
+def _echo_of(
+    grain, matrix, origin, shift, scale, x, y, z, mirror, diffuse, phase, depth, step, sigma_z, re, im
+):  # fmt: skip
+    """Add a boundary's pulse: its mirror part with one phase, its diffuse part with the speckle's."""
+    gx, gy, gz = _turn(matrix, x - origin[0], y - origin[1], z - origin[2])
     a, b = lerp_grain(
-        texture.grain, _wrap(gx0 + texture.shift[0], 128.0), _wrap(gy0 + texture.shift[1], 128.0),
-        _wrap(gz0 + texture.shift[2], 128.0), texture.scale,
-    )  # fmt: skip
-    diffuse = weight * mirror * floor * cos1 * grid.rough[n]
-    real += diffuse * a
-    imag += diffuse * b
-    add_pulse(re, im, depth, grid.step, grid.sigma_z, real, imag)
-    return r, nx, ny, nz, cos1
+        grain, _wrap(gx + shift[0], 128.0), _wrap(gy + shift[1], 128.0), _wrap(gz + shift[2], 128.0), scale
+    )
+    real = mirror * math.cos(phase) + diffuse * a
+    imag = mirror * math.sin(phase) + diffuse * b
+    add_pulse(re, im, depth, step, sigma_z, real, imag)
 
 
 @kernel
@@ -602,29 +612,34 @@ def _axial(re, im, half, out_re, out_im):
 
 
 @kernel
-def distance_behind(mesh, fill, ox, oy, oz, dx, dy, dz):
-    """How far behind its origin a ray must begin to lie outside every solid."""
+def distance_behind(low, high, fill_low, fill_high, ox, oy, oz, dx, dy, dz):
+    """How far behind its origin a ray must begin to lie outside every solid, by their bounds."""
     far = 0.0
-    for which in range(2):
-        low = mesh.skin.low if which == 0 else fill.skin.low
-        high = mesh.skin.high if which == 0 else fill.skin.high
-        if low[0] <= high[0]:
-            x = max(-(low[0] - ox) * dx, -(high[0] - ox) * dx)
-            y = max(-(low[1] - oy) * dy, -(high[1] - oy) * dy)
-            z = max(-(low[2] - oz) * dz, -(high[2] - oz) * dz)
-            far = max(far, x + y + z)
-    return far + 1.0
+    if low[0] <= high[0]:
+        x = max(-(low[0] - ox) * dx, -(high[0] - ox) * dx)
+        y = max(-(low[1] - oy) * dy, -(high[1] - oy) * dy)
+        far = x + y + max(-(low[2] - oz) * dz, -(high[2] - oz) * dz)
+    if fill_low[0] <= fill_high[0]:
+        x = max(-(fill_low[0] - ox) * dx, -(fill_high[0] - ox) * dx)
+        y = max(-(fill_low[1] - oy) * dy, -(fill_high[1] - oy) * dy)
+        far = max(far, x + y + max(-(fill_low[2] - oz) * dz, -(fill_high[2] - oz) * dz))
+    return max(far, 0.0) + 1.0
 
 
 @kernel
-def cross(mesh, fill, i, dx, dy, dz, counts):
-    """Enter or leave the solid of crossing i; return +1 when entering, -1 when leaving."""
-    base = mesh.skin.solid.shape[0]
+def cross(solid_of, face, fill_face, i, dx, dy, dz, counts):
+    """Enter or leave the solid of crossing i; return +1 when entering, -1 when leaving.
+
+    Arrays and not whole meshes: a call copies every array it is handed, and this one is made per crossing.
+    """
+    base = solid_of.shape[0]
     if i < base:
-        solid, face, k = mesh.skin.solid[i], mesh.skin.face, i
+        solid = solid_of[i]
+        along = face[i, 0] * dx + face[i, 1] * dy + face[i, 2] * dz
     else:
-        solid, face, k = counts.shape[0] - 1, fill.skin.face, i - base
-    sign = 1 if face[k, 0] * dx + face[k, 1] * dy + face[k, 2] * dz < 0.0 else -1
+        solid = counts.shape[0] - 1
+        along = fill_face[i - base, 0] * dx + fill_face[i - base, 1] * dy + fill_face[i - base, 2] * dz
+    sign = 1 if along < 0.0 else -1
     counts[solid] += sign
     return sign
 
@@ -648,23 +663,27 @@ def walk_sub_ray(
     oz = rays.origin[line, 2] + y * rays.elevation[2]
     counts = out.counts[line]
     counts[:] = 0
-    ts, which = out.ts[line], out.which[line]
-    back = distance_behind(solids.mesh, fill, ox, oy, oz, dx, dy, dz)
+    ts, which, room = out.ts[line], out.which[line], out.work[line, 2]
+    solid_of, face, fill_face = solids.mesh.skin.solid, solids.mesh.skin.face, fill.skin.face
+    tissue_of, priority = solids.makeup.tissue, solids.makeup.priority
+    back = distance_behind(
+        solids.mesh.skin.low, solids.mesh.skin.high, fill.skin.low, fill.skin.high, ox, oy, oz, dx, dy, dz
+    )
     far = back + 1.5 * re.shape[0] * grid.step
     total = crossings(
         solids.mesh, fill, ox - back * dx, oy - back * dy, oz - back * dz, dx, dy, dz, far, ts, which
     )
     h = 0
     while h < total and ts[h] <= back + 1e-6:
-        cross(solids.mesh, fill, which[h], dx, dy, dz, counts)
+        cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
         h += 1
-    solid = best_of(counts, solids.makeup.priority)
-    tissue = solids.makeup.tissue[solid] if solid >= 0 else options.background
+    solid = best_of(counts, priority)
+    tissue = tissue_of[solid] if solid >= 0 else options.background
     while medium.air[tissue] and h < total and ts[h] <= back + options.film:
-        cross(solids.mesh, fill, which[h], dx, dy, dz, counts)
+        cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
         h += 1
-        solid = best_of(counts, solids.makeup.priority)
-        tissue = solids.makeup.tissue[solid] if solid >= 0 else options.background
+        solid = best_of(counts, priority)
+        tissue = tissue_of[solid] if solid >= 0 else options.background
     if medium.air[tissue]:
         return False
     spread = 2.0 * rays.planes[-1] / max(1, rays.planes.shape[0] - 1)
@@ -688,10 +707,19 @@ def walk_sub_ray(
             f = solids.makeup.fibre[solid]
             lean = f[0] * dx + f[1] * dy + f[2] * dz
             drop = medium.anisotropy[tissue] * min(1.0, abs(lean) * 2.0)
-            echo *= math.exp(-0.11512925464970229 * drop)
+            echo *= math.exp(-NEPER * drop)
+        weight = grid.grain_weight[plane]
+        style = solids.makeup.style[solid] if solid >= 0 and options.patterned else 0
+        if style > 0:
+            _pattern(
+                texture.patterns[style - 1], texture.gains, texture.axis_origin, texture.axis,
+                solids.makeup.radial[solid], solids.makeup.axes[solid], weight, grid.step, qx, qy, qz, dx, dy, dz,
+                depth, end, medium.speed[tissue], room,
+            )  # fmt: skip
+            weight = room
         _segment(
-            texture, solids, medium, options, grid, plane, qx, qy, qz, dx, dy, dz, depth, end, tissue,
-            solid, level, loss, echo, re, im, out.work[line, 2],
+            texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale, weight, grid.step,
+            qx, qy, qz, dx, dy, dz, depth, end, medium.speed[tissue], level, loss, echo, re, im,
         )  # fmt: skip
         if share > 0.0:
             _record(
@@ -710,13 +738,13 @@ def walk_sub_ray(
             level *= 1.0 - cover * (1.0 - 0.1407 * 0.1407)
             rod_at = np.inf
             continue
-        sign = cross(solids.mesh, fill, which[h], dx, dy, dz, counts)
+        sign = cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
         i = which[h]
         h += 1
-        now = best_of(counts, solids.makeup.priority)
+        now = best_of(counts, priority)
         if now == solid:
             continue
-        after = solids.makeup.tissue[now] if now >= 0 else options.background
+        after = tissue_of[now] if now >= 0 else options.background
         membrane = 0.0
         if options.patterned:
             membrane = max(
@@ -725,20 +753,41 @@ def walk_sub_ray(
             )
         r, nx, ny, nz, cos1 = 0.0, 0.0, 0.0, 0.0, 1.0
         if after != tissue or membrane > 0.0:
-            r, nx, ny, nz, cos1 = _boundary(
-                solids, fill, medium, texture, grid, plane, rays, line, i, qx, qy, qz, dx, dy, dz, depth,
-                level,
-                tissue, after, solid, now, sign > 0, membrane, spec_re, spec_im,
+            mesh = solids.mesh.skin if i < solid_of.shape[0] else fill.skin
+            r, nx, ny, nz, cos1, gx, gy = _boundary(
+                mesh.a, mesh.ab, mesh.ac, mesh.normals, i if i < solid_of.shape[0] else i - solid_of.shape[0],
+                rays.lateral[line], rays.elevation, qx, qy, qz, dx, dy, dz, medium.density[tissue],
+                medium.speed[tissue], medium.shear[tissue], medium.density[after], medium.speed[after],
+                medium.shear[after], after == tissue, membrane,
             )  # fmt: skip
+            n = int(depth / grid.step + 0.5)
+            mirror = level * (abs(r) + membrane)
+            if mirror > FAINT and n < re.shape[0]:
+                facing, kept = _mirror_part(
+                    gx, gy, grid.f_lateral[n], grid.f_elevation[n], grid.smear_x[n], grid.smear_y[n],
+                    grid.sigma_z,
+                )  # fmt: skip
+                hard_wall = medium.shear[after] > 0.0
+                floor = medium.floor[after] if hard_wall else max(medium.floor[after], medium.floor[tissue])
+                diffuse = _diffuse_part(floor, hard_wall, facing, cos1) * grid.rough[n]
+                mirror *= grid.plane_weight[plane, n]
+                # One phase per surface and side, so that neighbours neither cancel nor add systematically.
+                outer = now if sign > 0 else solid
+                phase = 2.0 * math.pi * 0.6180339887 * (2 * outer + (1 if sign > 0 else 0))
+                _echo_of(
+                    texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale, qx, qy, qz,
+                    mirror * kept, mirror * diffuse, phase, depth, grid.step, grid.sigma_z,
+                    spec_re, spec_im,
+                )  # fmt: skip
         hard = medium.shear[after] > 0.0 or medium.air[after] > 0
         if hard and middle:
             trusted = min(trusted, depth)
         if hard and options.veil > 0.0 and not medium.air[after]:
             # Sound that goes to and fro between bone and probe: a grey veil, then black.
             _segment(
-                texture, solids, medium, options, grid, plane, qx + 37.0, qy, qz, dx, dy, dz, depth,
-                deepest, tissue, -1, level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil,
-                re, im, out.work[line, 2],
+                texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale,
+                grid.grain_weight[plane], grid.step, qx + 37.0, qy, qz, dx, dy, dz, depth, deepest,
+                medium.speed[tissue], level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil, re, im,
             )  # fmt: skip
         if options.refract and after != tissue and not medium.air[after]:
             ratio = medium.speed[after] / medium.speed[tissue]

@@ -31,6 +31,10 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
 VEIL_DB = -43.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
+# Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
+# plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
+# beam, a third of that contrast at 25-50 degrees, a tip that stays bright.
+NEEDLE_DB, NEEDLE_SHOWN_DB = (-19.5, -20.0, 0.0), (-9.0, -12.0, 11.0)
 DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
 _NO_FLUID = mesh_of([])
 
@@ -115,16 +119,17 @@ def _options(scene: AcousticScene) -> echo.Options:
     )  # fmt: skip
 
 
-def _steel(needle: NeedlePose | None) -> tuple[echo.Rod, beam.Steel]:
+def _steel(needle: NeedlePose | None, probe: Probe) -> tuple[echo.Rod, beam.Steel]:
     if needle is None:
         zero = np.zeros(3)
-        return echo.Rod(zero, zero, 0.0, 0.0), beam.Steel(zero, zero, 0.0, 0.0, 0.0, 0.0)
+        return echo.Rod(zero, zero, 0.0, 0.0), beam.Steel(zero, zero, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     axis, tip = np.array(needle.axis), np.array(needle.tip_mm)
     radius = needle.outer_mm / 2.0
     bevel = math.radians(needle.bevel_deg)
+    level = NEEDLE_DB if probe.raw else NEEDLE_SHOWN_DB
     return (
         echo.Rod(tip, axis, needle.length_mm, radius),
-        beam.Steel(tip, axis, needle.length_mm, radius, needle.inner_mm / 2.0, bevel),
+        beam.Steel(tip, axis, needle.length_mm, radius, needle.inner_mm / 2.0, bevel, *level),
     )
 
 
@@ -168,7 +173,7 @@ def simulate_frame(
     b, t, probe = buffers, buffers.tables, scene.probe
     state = fill if fill is not None else scene.fill
     fluid = _fluid(state)
-    rod, steel = _steel(needle)
+    rod, steel = _steel(needle, probe)
     medium, options = scene.medium(), _options(scene)
     middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))
     order = [i for i in range(len(t.looks_deg)) if i != middle] + [middle]
@@ -222,12 +227,17 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
     beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, b.bmode, b.shadow, b.trusted)
 
 
+def _bounds(scene: AcousticScene, fluid: echo.Mesh) -> tuple[Floats, ...]:
+    solids = scene.solids.mesh.skin
+    return solids.low, solids.high, fluid.skin.low, fluid.skin.high
+
+
 def _maps(
     scene: AcousticScene, b: FrameBuffers, t: Tables, steel: beam.Steel, fluid: echo.Mesh, matrix: Floats
 ) -> None:
     down = matrix[:3, 1] / t.pixel_mm
     first = matrix[:3, 3] + np.outer(np.arange(b.display.width_px), matrix[:3, 0])
-    back = max(echo.distance_behind(scene.solids.mesh, fluid, *first[k], *down) for k in (0, -1))
+    back = max(echo.distance_behind(*_bounds(scene, fluid), *first[k], *down) for k in (0, -1))
     ts, which, counts = b.column_room
     beam.label_columns(
         scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, ts, which,
