@@ -7,6 +7,7 @@ import pytest
 import pyvista as pv
 
 from injectplan.alignment import measure_alignment
+from injectplan.errors import LandmarkError
 from injectplan.frames import flip_lps_ras
 from injectplan.imaging.values import Surface
 
@@ -166,3 +167,31 @@ def test_open_decimated_atlas_bones(real_data):
     got = measure_alignment(bones, None)
     assert got.side == "right"
     assert 174.0 < value(got, "hka_deg") < 186.0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_femur_and_tibia_taken_for_each_other_are_refused(real_data, side):
+    bones = ct_leg(real_data, side)
+    with pytest.raises(LandmarkError):
+        measure_alignment({"femur": bones["tibia"]}, side)
+    with pytest.raises(LandmarkError, match="femur"):
+        measure_alignment({"tibia": bones["femur"]}, side)
+
+
+def test_surface_noise_and_voxels_do_not_move_the_angles(real_data):
+    base = measured(real_data, "right")
+    rng = np.random.default_rng(3)
+    noisy, stepped = {}, {}
+    for name, s in ct_leg(real_data, "right").items():
+        noise = 0.5 * rng.standard_normal(s.vertices_mm.shape)
+        noisy[name] = Surface(s.vertices_mm + noise, s.triangles)
+        # vertices drawn to the corners of 0.7 x 0.7 x 1 mm voxels: a staircase
+        grid = np.array([0.7, 0.7, 1.0])
+        stepped[name] = Surface(np.round(s.vertices_mm / grid) * grid, s.triangles)
+    for bones in (noisy, stepped):
+        got = measure_alignment(bones, "right")
+        assert value(got, "hka_deg") == pytest.approx(value(base, "hka_deg"), abs=1.0)
+        assert value(got, "mldfa_deg") == pytest.approx(value(base, "mldfa_deg"), abs=2.0)
+        assert value(got, "femoral_version_deg.mechanical") == pytest.approx(
+            value(base, "femoral_version_deg.mechanical"), abs=4.0
+        )

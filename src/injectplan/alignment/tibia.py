@@ -17,6 +17,7 @@ from injectplan.alignment.bones import (
     seen_until,
     shaft_line,
 )  # fmt: skip
+from injectplan.alignment.femur import knee_end
 from injectplan.alignment.fits import fit_plane, frame_of
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
@@ -24,6 +25,9 @@ from injectplan.kernels.cast import Floats
 
 PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
 PILON_ABOVE_MM = 8.0
+NOTCH_SCORE = (
+    0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,6 +153,12 @@ def measure_tibia(
     `ankle_missing` instead.
     """
     axis, width = find_plateau(bone, toward)
+    notch = knee_end(bone, -axis)
+    if notch is not None and notch.score > NOTCH_SCORE:
+        raise LandmarkError(
+            f"the {bone.name} has an intercondylar notch of {notch.depth_share * notch.width_mm:.0f} mm: "
+            "it is a femur"
+        )
     length = float(np.ptp(bone.points @ axis))
     whole = length > 2.7 * width
     ankle, missing = None, ""
