@@ -469,7 +469,8 @@ def _wrap(x, period):
 
 @kernel
 def _segment(
-    grain, matrix, origin, shift, scale, weight, step, x, y, z, dx, dy, dz, begin, end, speed, level, loss, echo,
+    grain, matrix, origin, shift, scale, weight, step, x, y, z, dx, dy, dz, begin, end, speed, level,
+    loss, echo,
     re, im,
 ):  # fmt: skip
     """Speckle of one segment between displayed depths begin and end; (x, y, z) is where it begins."""
@@ -498,7 +499,8 @@ def _segment(
 
 @kernel
 def _pattern(
-    pattern, gains, axis_origin, axis, radial, axes, weight, step, x, y, z, dx, dy, dz, begin, end, speed, room
+    pattern, gains, axis_origin, axis, radial, axes, weight, step, x, y, z, dx, dy, dz, begin, end,
+    speed, room
 ):  # fmt: skip
     """Write the weights of one segment's samples, multiplied by a pattern, into `room`."""
     first = math.ceil(begin / step - 1e-9)
@@ -513,8 +515,10 @@ def _pattern(
     a1, b1, c1 = _pattern_place(axis_origin, axis, radial, axes, x + run * dx, y + run * dy, z + run * dz)
     n = float(last - first)
     pattern_weights(
-        pattern, gains, np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)), np.float32(_wrap(c0, 128.0)),
-        np.float32((a1 - a0) / n), np.float32((b1 - b0) / n), np.float32((c1 - c0) / n), first, last, weight, room,
+        pattern, gains, np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)),
+        np.float32(_wrap(c0, 128.0)),
+        np.float32((a1 - a0) / n), np.float32((b1 - b0) / n), np.float32((c1 - c0) / n), first, last,
+        weight, room,
     )  # fmt: skip
 
 
@@ -541,7 +545,8 @@ def _record(step, share, middle, begin, end, travelled, speed, level, loss, thro
 
 @kernel
 def _boundary(
-    corner, ab, ac, normals, i, lat, ele, x, y, z, dx, dy, dz, rho1, c1, shear1, rho2, c2, shear2, same, membrane
+    corner, ab, ac, normals, i, lat, ele, x, y, z, dx, dy, dz, rho1, c1, shear1, rho2, c2, shear2, same,
+    membrane
 ):  # fmt: skip
     """Return a boundary's coefficient, normal towards the beam, cosine, and slopes."""
     nx, ny, nz = _normal_at(corner, ab, ac, normals, i, x, y, z)
@@ -713,7 +718,8 @@ def walk_sub_ray(
         if style > 0:
             _pattern(
                 texture.patterns[style - 1], texture.gains, texture.axis_origin, texture.axis,
-                solids.makeup.radial[solid], solids.makeup.axes[solid], weight, grid.step, qx, qy, qz, dx, dy, dz,
+                solids.makeup.radial[solid], solids.makeup.axes[solid], weight, grid.step, qx, qy, qz,
+                dx, dy, dz,
                 depth, end, medium.speed[tissue], room,
             )  # fmt: skip
             weight = room
@@ -787,7 +793,8 @@ def walk_sub_ray(
             _segment(
                 texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale,
                 grid.grain_weight[plane], grid.step, qx + 37.0, qy, qz, dx, dy, dz, depth, deepest,
-                medium.speed[tissue], level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss, options.veil, re, im,
+                medium.speed[tissue], level * abs(r) * (0.3 + 0.7 * cos1), options.veil_loss,
+                options.veil, re, im,
             )  # fmt: skip
         if options.refract and after != tissue and not medium.air[after]:
             ratio = medium.speed[after] / medium.speed[tissue]

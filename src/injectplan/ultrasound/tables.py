@@ -267,10 +267,11 @@ def _picture(probe: Probe, display: Display, samples: int, step: float) -> dict[
     j = np.minimum(sample.astype(np.int32), samples - 2)
     index = np.where(inside, i * samples + j, -1).astype(np.int32)
     matrix = np.eye(4)
-    matrix[:3, :] = [[pixel, 0, 0, x0], [0, 0, 1, 0], [0, pixel, 0, z0]]
+    matrix[:3, :] = np.array([[pixel, 0.0, 0.0, x0], [0.0, 0.0, 1.0, 0.0], [0.0, pixel, 0.0, z0]])
     depth_mm = np.where(inside, deep, np.nan).astype(np.float32)
     scan = Scan(index, (line - i).astype(np.float32), (sample - j).astype(np.float32))
-    for array in (*scan, depth_mm, inside):
+    frozen: list[Any] = [*scan, depth_mm, inside]
+    for array in frozen:
         array.setflags(write=False)
     return {
         "scan": scan, "depth_mm": depth_mm, "inside": inside, "pixel_to_probe": matrix, "pixel_mm": pixel,
