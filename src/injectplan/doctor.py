@@ -1,4 +1,4 @@
-"""What this machine can do: versions, threads, OpenGL (asked in a child process), compile cache, self-check."""
+"""What this machine can do: versions, threads, OpenGL (asked in a child), compile cache, self-check."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def self_check() -> tuple[bool, str]:
             np.stack([30 * 64 + k, 30 * 64 + (k + 1) % 64, np.full(64, 31 * 64 + 1)], -1),
         ]
     )
-    found = signed_distances(build_bvh(vertices, triangles.astype(np.int32)), [[0, 0, 0], [0, 0, 15.0]])
+    found = signed_distances(
+        build_bvh(vertices, triangles.astype(np.int32)), np.array([[0, 0, 0], [0, 0, 15.0]])
+    )
     good = bool(abs(found[0] + 10) < 0.15 and abs(found[1] - 5) < 0.05)
     seconds = time.perf_counter() - started
     return good, f"a sphere of 10 mm reads {-found[0]:.2f} mm, {seconds:.1f} s"
@@ -94,12 +96,7 @@ def examine() -> dict[str, Any]:
         "checks": [
             _check("python", python >= (3, 11), platform.python_version(), True),
             _check("threads", True, str(threads), True),
-            _check(
-                "compile cache",
-                writable,
-                "writable" if writable else "not writable: compiles each run",
-                False,
-            ),
+            _check("compile cache", writable, cache, False),
             _check("opengl", bool(window), window or "none: stills are drawn by the ray caster", False),
             _check("kernels", good, detail, True),
         ],

@@ -156,8 +156,9 @@ _VERDICT = _object(
     {"angle": {"type": ["string", "null"]}, "deviation_deg": _MAYBE, "probability_over_limit": _MAYBE,
      "interval_deg": {"type": ["array", "null"], "items": _MAYBE, "minItems": 2, "maxItems": 2}},
 )  # fmt: skip
+_ANGLE = {"anyOf": [_MEASURE, _map(_MEASURE)]}  # one measure, or one for each method
 _ALIGNMENT = _object(
-    {"schema": _INTEGER, "angles": _map({"anyOf": [_MEASURE, _map(_MEASURE)]}), "landmarks": {"type": "object"}, "verdict": _VERDICT},
+    {"schema": _INTEGER, "angles": _map(_ANGLE), "landmarks": {"type": "object"}, "verdict": _VERDICT},
     {"warnings": _WARNINGS},
 )
 _VIEW_KEYS = ("beam_needle_angle_deg", "out_of_plane_mm", "window_fraction", "depth_mm", "visibility")

@@ -67,7 +67,7 @@ def command(
         )
 
     def table(shown: Console) -> None:
-        from injectplan.report.html import flat_angles
+        from injectplan.report.html import flat_angles, sentence
 
         rows = Table("angle", "degrees", "± sd", "")
         for name, entry in flat_angles(document["angles"]):
@@ -80,7 +80,7 @@ def command(
             )
         shown.print(rows)
         verdict = document["verdict"]
-        shown.print(f"[bold]{verdict['state']}[/bold]: {' '.join(verdict['reasons'])}")
+        shown.print(f"[bold]{verdict['state']}[/bold]: {' '.join(map(sentence, verdict['reasons']))}")
 
     finish(document, common, table=table, write=lambda folder: write_alignment(document, drawing, folder))
     return 3 if document["verdict"]["state"] == "REFUSED" else 0

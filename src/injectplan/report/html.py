@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import numpy.typing as npt
 
+from injectplan.alignment import Line
 from injectplan.anatomy.model import JointModel
 from injectplan.injection.values import DoseEstimate
 from injectplan.planning.values import Plan
@@ -28,7 +29,7 @@ class ReportParts:
     frames: Sequence[Frame]
     captions: Sequence[str]
     dose: DoseEstimate | None
-    drawing: Mapping[str, Sequence[object]]
+    drawing: Sequence[Line]
     probe_width_mm: float
 
 
@@ -47,14 +48,21 @@ def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> N
         best=trajectories[0] if trajectories else None,
         verdict=record["alignment"].get("verdict") or _no_verdict(record["alignment"]),
         angles=angles,
-        refused_angles=refused,
+        refused_angles=_by_reason(refused),
         rejected=sorted(rejected.items(), key=lambda item: -item[1])[:8],
         segmented=[(n, s) for n, s in structures.items() if s["source"] == "segmented"],
         completed=[n for n, s in structures.items() if s["source"] == "completed"],
         nearest=nearest,
+        sentence=sentence,
         pictures=_pictures(parts),
     )
     path.write_text(page, encoding="utf-8")
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence: a capital letter first, a full stop last."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
 
 
 def nearest(trajectory: Mapping[str, Any], most: int = 4) -> list[tuple[str, float]]:
@@ -85,6 +93,14 @@ def _angles(
         else:
             refused.append((word, angle.get("reason", "")))
     return measured, refused
+
+
+def _by_reason(refused: list[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    """Group the angles that could not be measured by why."""
+    groups: dict[str, list[str]] = {}
+    for name, why in refused:
+        groups.setdefault(why, []).append(name)
+    return list(groups.items())
 
 
 def _no_verdict(document: Mapping[str, Any]) -> dict[str, Any]:

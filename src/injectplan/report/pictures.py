@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
+from injectplan.alignment import Line
 from injectplan.anatomy.model import JointModel
 from injectplan.kernels.cast import Bytes, Floats
 from injectplan.planning.values import Trajectory
@@ -233,36 +234,35 @@ def joint_views(joint: JointModel) -> Bytes:
 def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
     """Draw a frame as a sonographer sees it, and beside it the same with what lies where."""
     mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 1]))
-    height, width = frame.bmode.shape
-    visible = np.isfinite(frame.depth_mm)
+    seen = np.isfinite(frame.depth_mm)
+    rows = slice(0, int(np.flatnonzero(seen.any(axis=1)).max(initial=15)) + 1)  # without the empty margin
+    grey, visible, labels, steel = frame.bmode[rows], seen[rows], frame.labels[rows], frame.needle[rows]
+    height, width = grey.shape
     with mpl.rc_context(STYLE):
-        size = (13.2, 13.2 * 0.47 * height / width + 0.75)
+        size = (13.2, 13.2 * 0.47 * height / width + 0.95)
         figure = Figure(figsize=size, dpi=100)
         (plain_axis, named_axis) = figure.subplots(1, 2)
         for axis in (plain_axis, named_axis):
-            axis.imshow(frame.bmode, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
+            axis.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
             axis.set_axis_off()
             _depth_scale(axis, mm, height, width)
-        present = [v for v in np.unique(frame.labels[visible]) if v in frame.label_names]
+        named = {frame.label_names.get(int(v), "") for v in np.unique(labels[visible])} - {""}
         handles = []
-        for value in present:
-            name = frame.label_names[int(value)]
-            where = (frame.labels == value) & visible
+        overlay = np.zeros((height, width, 4))
+        for name in sorted(named):
+            where = np.isin(labels, [v for v, n in frame.label_names.items() if n == name]) & visible
             if where.mean() < 0.001:
                 continue
-            overlay = np.zeros((height, width, 4))
             overlay[where] = (*colour_of(name), 0.32)
-            named_axis.imshow(overlay, interpolation="nearest")
             handles.append(Patch(color=colour_of(name), label=name.replace("_", " ")))
-        if frame.needle.any():
-            overlay = np.zeros((height, width, 4))
-            overlay[frame.needle > 0] = (*NEEDLE_COLOUR, 0.9)
-            named_axis.imshow(overlay, interpolation="nearest")
+        overlay[steel > 0] = (*NEEDLE_COLOUR, 0.9)
+        named_axis.imshow(overlay, interpolation="nearest")
+        if steel.any():
             handles.append(Patch(color=NEEDLE_COLOUR, label="needle"))
         figure.legend(handles=handles, loc="lower center", ncols=8, fontsize=7, frameon=False)
         if title:
             figure.suptitle(title, fontsize=10)
-        figure.subplots_adjust(left=0.03, right=0.99, top=0.95, bottom=0.10, wspace=0.05)
+        figure.subplots_adjust(left=0.04, right=0.99, top=0.96, bottom=0.13, wspace=0.10)
         return _array(figure)
 
 
@@ -293,17 +293,16 @@ def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
 # --- plots --------------------------------------------------------------------------------------------------
 
 
-def alignment_drawing(drawing: Mapping[str, Sequence[object]]) -> Bytes:
-    """Draw the leg's outlines, axes, arcs and labels, frontal and sagittal, as surgeons draw them.
-
-    drawing : view name → lines; each line has `points_mm` (n, 2), `kind` and `label`.
-    """
+def alignment_drawing(drawing: Sequence[Line]) -> Bytes:
+    """Draw the leg's outlines, axes, arcs and labels, frontal and sagittal, as surgeons draw them."""
+    views = list(dict.fromkeys(line.view for line in drawing))
+    figure = Figure(figsize=(9.0, 6.6), dpi=100)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.0, 6.6), dpi=100)
-        axes = figure.subplots(1, max(1, len(drawing)), squeeze=False)
-        for axis, (view, lines) in zip(axes[0], drawing.items(), strict=False):
-            for line in lines:
-                _draw_line(axis, line)
+        axes = figure.subplots(1, max(1, len(views)), squeeze=False)[0]
+        for axis, view in zip(axes, views, strict=False):
+            for line in drawing:
+                if line.view == view:
+                    _draw_line(axis, line)
             axis.set_aspect("equal")
             axis.set_title(view, fontsize=10)
             axis.set_axis_off()
@@ -312,22 +311,20 @@ def alignment_drawing(drawing: Mapping[str, Sequence[object]]) -> Bytes:
 
 
 _LINES: dict[str, dict[str, Any]] = {
-    "outline": {"color": "0.75", "lw": 0.8},
-    "axis": {"color": "#1f5fa8", "lw": 1.6},
-    "line": {"color": "#b5502c", "lw": 1.4},
-    "arc": {"color": "#2c7a3f", "lw": 1.2},
+    "outline": {"color": "0.70", "marker": ".", "ms": 1.2, "lw": 0},
+    "mechanical axis": {"color": "#1f5fa8", "lw": 1.8},
+    "shaft axis": {"color": "#1f5fa8", "lw": 1.2, "ls": "--"},
+    "joint line": {"color": "#b5502c", "lw": 1.6},
+    "arc": {"color": "#2c7a3f", "lw": 1.3},
     "point": {"color": "black", "marker": "o", "ms": 3, "lw": 0},
 }
 
 
-def _draw_line(axis: Axes, line: object) -> None:
-    points = np.asarray(getattr(line, "points_mm"))  # noqa: B009 - any value with these names can be drawn
-    kind = str(getattr(line, "kind"))  # noqa: B009
-    axis.plot(points[:, 0], points[:, 1], **_LINES.get(kind, _LINES["line"]))
-    label = getattr(line, "label", "")
-    if label:
-        x, y = points[len(points) // 2]
-        axis.annotate(label, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center")
+def _draw_line(axis: Axes, line: Line) -> None:
+    axis.plot(line.points_mm[:, 0], line.points_mm[:, 1], **_LINES[line.kind])
+    if line.label and line.kind != "outline":
+        x, y = line.points_mm[len(line.points_mm) // 2]
+        axis.annotate(line.label, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center")
 
 
 def dose_plots(

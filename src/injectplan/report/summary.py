@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.report.html import nearest
+from injectplan.report.html import nearest, sentence
 
 
 def print_plan(document: Mapping[str, Any], shown: Console) -> None:
@@ -59,7 +59,9 @@ def print_summary(document: Mapping[str, Any], shown: Console) -> None:
         print_dose(document["dose"], shown)
     verdict = document["alignment"].get("verdict")
     if verdict:
-        shown.print(f"axial deformity: [bold]{verdict['state']}[/bold] {' '.join(verdict['reasons'])}")
+        shown.print(
+            f"axial deformity: [bold]{verdict['state']}[/bold] {' '.join(map(sentence, verdict['reasons']))}"
+        )
     seconds = Table("step", "s")
     for step, taken in document["seconds"].items():
         seconds.add_row(step, f"{taken:.1f}")

@@ -125,7 +125,7 @@ def align(
     """Measure alignment from a case, surfaces or landmarks; the document, and what a drawing needs."""
     bones: Mapping[str, Surface] = {}
     if landmarks is not None:
-        read_side, points = read_landmarks(landmarks, frame=frame)
+        points, read_side = read_landmarks(landmarks)
         if side is not None and read_side is not None and side != read_side:
             raise UsageError(f"--side {side}: {landmarks.name} says {read_side}; leave one out")
         alignment = measure_alignment_of_landmarks(

@@ -120,7 +120,7 @@ def _report_parts(result: CaseResult) -> ReportParts:
         frames=[preview.frames[i] for i, _ in chosen] if preview is not None else [],
         captions=[caption for _, caption in chosen],
         dose=result.dose,
-        drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else {},
+        drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else [],
         probe_width_mm=result.case.probe.width_mm,
     )
 
