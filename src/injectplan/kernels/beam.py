@@ -1,4 +1,8 @@
-"""From the lines' complex signal to the picture: focus, needle, detection, log, scan conversion."""
+"""From the lines' complex signal to the picture: focus, needle, detection, log, scan conversion.
+
+One thread, the labels aside: each of these takes under a millisecond, and entering a parallel region was
+measured at 4-5 ms on a busy machine.
+"""
 
 from __future__ import annotations
 
@@ -200,7 +204,7 @@ def points_line(focus, points, amplitude, o, d, lat, ele, through, reach, re, im
             _pulse(re, im, depth, step, focus.sigma_z, through[int(depth / step)] * share * amplitude[p], 0.0)
 
 
-@parallel_kernel
+@kernel
 def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, power, marks, envelope):
     """Filter across lines by depth, add needle and points, detect: power (lines, samples), envelope in dB.
 
@@ -255,7 +259,7 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
             shown[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
 
 
-@parallel_kernel
+@kernel
 def add_look(power, line_at, sample_at, share, out, first):
     """Add one look's amplitude to the compound's grid. line_at (lines, samples): its line, -1 = none."""
     lines, samples = out.shape
@@ -277,7 +281,7 @@ def add_look(power, line_at, sample_at, share, out, first):
             to[k] += share[line, k] * np.float32(math.sqrt(p))
 
 
-@parallel_kernel
+@kernel
 def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, out, squared):
     """Grey 0-255 (float32) of every sample: noise of the receiver, TGC and gain, log, range.
 
@@ -300,7 +304,7 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
             to[k] = min(np.float32(255.0), max(np.float32(0.0), (db - low_db) * scale))
 
 
-@parallel_kernel
+@kernel
 def smooth_lines(grey, wl, wd, out):
     """Three-tap smoothing of grey across lines (weight wl each side) and along depth (wd)."""
     lines, samples = grey.shape
@@ -317,7 +321,7 @@ def smooth_lines(grey, wl, wd, out):
             before, here = here, after
 
 
-@parallel_kernel
+@kernel
 def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
     """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample."""
     height, width = bmode.shape
@@ -414,7 +418,7 @@ def _span(steel, m, pixel, reach):
     return low_c, high_c, low_r, high_r
 
 
-@parallel_kernel
+@kernel
 def mark_needle(steel, to_patient, half_slice, scan, depth, step, near, pixel, needle, trusted):
     """Mark the pixels the needle covers, and doubt those around it, within `near` mm.
 
