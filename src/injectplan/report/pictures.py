@@ -296,13 +296,14 @@ def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
 def alignment_drawing(drawing: Sequence[Line]) -> Bytes:
     """Draw the leg's outlines, axes, arcs and labels, frontal and sagittal, as surgeons draw them."""
     views = list(dict.fromkeys(line.view for line in drawing))
-    figure = Figure(figsize=(9.0, 6.6), dpi=100)
+    figure = Figure(figsize=(10.0, 7.0), dpi=100)
     with mpl.rc_context(STYLE):
         axes = figure.subplots(1, max(1, len(views)), squeeze=False)[0]
         for axis, view in zip(axes, views, strict=False):
-            for line in drawing:
-                if line.view == view:
-                    _draw_line(axis, line)
+            lines = [line for line in drawing if line.view == view]
+            for line in lines:
+                _draw_line(axis, line)
+            _label_lines(axis, lines)
             axis.set_aspect("equal")
             axis.set_title(view, fontsize=10)
             axis.set_axis_off()
@@ -322,9 +323,29 @@ _LINES: dict[str, dict[str, Any]] = {
 
 def _draw_line(axis: Axes, line: Line) -> None:
     axis.plot(line.points_mm[:, 0], line.points_mm[:, 1], **_LINES[line.kind])
-    if line.label and line.kind != "outline":
-        x, y = line.points_mm[len(line.points_mm) // 2]
-        axis.annotate(line.label, (x, y), xytext=(6, 0), textcoords="offset points", fontsize=8, va="center")
+
+
+def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
+    """Write the labels in one column beside the leg, in the order of their height, with leaders."""
+    everything = np.concatenate([line.points_mm for line in lines])
+    (_, bottom), (right, top) = everything.min(axis=0), everything.max(axis=0)
+    gap = 0.030 * (top - bottom)
+    named = [line for line in lines if line.label and line.kind != "outline"]
+    marks = sorted(
+        ((line.points_mm[len(line.points_mm) // 2], line) for line in named), key=lambda mark: -mark[0][1]
+    )
+    heights = np.array([where[1] for where, _ in marks])
+    for i in range(1, len(heights)):
+        heights[i] = min(heights[i], heights[i - 1] - gap)
+    if len(heights) and heights[-1] < bottom:
+        heights[-1] = bottom
+        for i in range(len(heights) - 2, -1, -1):
+            heights[i] = max(heights[i], heights[i + 1] + gap)
+    column = right + 0.06 * (top - bottom)
+    for (where, line), height in zip(marks, heights, strict=True):
+        colour = _LINES[line.kind]["color"]
+        axis.plot([where[0], column - 4], [where[1], height], color=colour, lw=0.5, alpha=0.6)
+        axis.text(column, height, line.label, fontsize=7.5, va="center", color=colour)
 
 
 def dose_plots(
