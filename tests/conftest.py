@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if "soak" not in item.keywords]
     config.hook.pytest_deselected(items=[item for item in items if "soak" in item.keywords])
     items[:] = kept
+
+
+def run_as_user(folder: Path, *words: str) -> str:
+    """Run injectplan in a process of its own, as a user does; give what it printed on stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import injectplan.cli as c; c.main()", *words],
+        capture_output=True, text=True, cwd=folder, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
+    """Run the demo on one and on two threads: what each printed, and its folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    outs = [folder / "demo1", folder / "demo2"]
+    return [
+        (run_as_user(folder, "demo", "--json", "--quiet", "--threads", str(n + 1), "--out", str(out)), out)
+        for n, out in enumerate(outs)
+    ]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,25 +20,6 @@ WRITTEN = {
     "record.json", "report.html", "alignment.json", "plan.json", "plan.mrk.json", "dose.json", "preview.gif",
     "frames/rank1_000.png", "model/model.json", "model/labels.nrrd", "model/surfaces/femur.vtp",
 }  # fmt: skip
-
-
-def _demo(folder: Path, threads: int) -> tuple[str, Path]:
-    """Run the demo in a process of its own, as a user does; give its JSON and its folder."""
-    out = folder / f"demo{threads}"
-    done = subprocess.run(
-        [sys.executable, "-c", "import injectplan.cli as c; c.main()", "demo", "--json", "--quiet",
-         "--threads", str(threads), "--out", str(out)],
-        capture_output=True, text=True, cwd=folder, env={**os.environ, "HOME": str(folder)}, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stderr == ""
-    return done.stdout, out
-
-
-@pytest.fixture(scope="module")
-def demos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
-    folder = tmp_path_factory.mktemp("demo")
-    return [_demo(folder, threads) for threads in (1, 2)]
 
 
 @pytest.fixture(scope="module")
