@@ -1,9 +1,12 @@
-"""What a command gave: its exit code and what it printed."""
+"""Running commands in tests, and what a command gave: its exit code and what it printed."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -14,3 +17,14 @@ class Done:
 
 
 Command = Callable[..., Done]
+
+
+def run_as_user(folder: Path, *words: str) -> str:
+    """Run injectplan in a process of its own, as a user does; give what it printed on stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import injectplan.cli as c; c.main()", *words],
+        capture_output=True, text=True, cwd=folder, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    assert done.stderr == ""
+    return done.stdout

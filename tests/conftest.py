@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from command_line import run_as_user
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
@@ -32,17 +32,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if "soak" not in item.keywords]
     config.hook.pytest_deselected(items=[item for item in items if "soak" in item.keywords])
     items[:] = kept
-
-
-def run_as_user(folder: Path, *words: str) -> str:
-    """Run injectplan in a process of its own, as a user does; give what it printed on stdout."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import injectplan.cli as c; c.main()", *words],
-        capture_output=True, text=True, cwd=folder, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

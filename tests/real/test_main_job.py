@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from conftest import run_as_user
+from command_line import run_as_user
 from injectplan.documents import json_schema
 
 CASE = Path(__file__).parent / "case_knee.toml"
