@@ -3,7 +3,7 @@
 set -eu
 uv=${1:-uv}
 options="--universal --generate-hashes --no-emit-index-url --no-header --quiet"
-"$uv" pip compile pyproject.toml --all-extras --group dev $options -o requirements-dev.lock
+"$uv" pip compile pyproject.toml --group dev $options -o requirements-dev.lock
 "$uv" pip compile pyproject.toml --group build -c requirements-dev.lock $options -o requirements.lock
 if grep -n "://" requirements.lock requirements-dev.lock; then
     echo "a lock holds an address" >&2
