@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from injectplan.anatomy.model import Cavity, FillState, Recess, Source
 from injectplan.anatomy.surfaces import flying_edges
@@ -19,13 +21,16 @@ from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import all_hits, nearest_points
 from injectplan.kernels.cast import Bools, Floats, Floats32
-from injectplan.kernels.field import Field, distance_field, sample_at
+from injectplan.kernels.field import Field, sample_at
+from injectplan.kernels.solids import reachable, signed_grid
 
 FAR = np.float32(1e4)  # stands for "never" while contouring; the field itself holds infinity
 BAND_MM = 3.0
 STEEP = np.float32(40.0)
 MOST_OPENING_MM = 30.0
 MOST_STEPS = 24
+MOST_CUTS = 5
+NEARNESS = np.float32(0.05)  # mm of opening per mm away from the tip
 TIP_REACH_MM = 0.6  # a tip this far outside the resting cavity still opens it
 
 
@@ -76,14 +81,34 @@ def _cut(values: Floats32, level: float, origin_mm: Floats, spacing_mm: float) -
     inside = values < level
     if not inside.any():
         return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32))
-    box = ndimage.find_objects(inside.astype(np.uint8))[0]
-    grown = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
-    padded = np.pad(np.float32(level) - values[grown], 1, constant_values=-np.float32(spacing_mm))
+    box = _box_of(inside)
+    start = np.array([s.start - 1 for s in box])
+    padded = np.empty([s.stop - s.start + 2 for s in box], np.float32)
+    padded.fill(np.float32(level) + np.float32(spacing_mm))
+    padded[1:-1, 1:-1, 1:-1] = values[box]
     # steep values outside must not draw the crossing inwards: a distance never exceeds one spacing there
-    points, triangles = flying_edges(np.clip(padded, -np.float32(spacing_mm), np.float32(spacing_mm)), 0.0)
-    start = np.array([s.start - 1 for s in grown])
-    made = Surface(origin_mm + (points + start) * spacing_mm, triangles)
+    np.subtract(np.float32(level), padded, out=padded)
+    np.clip(padded, -np.float32(spacing_mm), np.float32(spacing_mm), out=padded)
+    # handed over axes reversed: the cutter wants the first axis to run fastest
+    points, triangles = flying_edges(padded.T, 0.0)
+    made = Surface(origin_mm + (points[:, ::-1] + start) * spacing_mm, triangles)
     return made if made.volume_ml >= 0 else Surface(made.vertices_mm, made.triangles[:, ::-1].copy())
+
+
+def _box_of(inside: Bools, grow: int = 1) -> tuple[slice, slice, slice]:
+    """The smallest box around a mask's true points, grown within the grid."""
+    flat: Bools = np.any(inside, axis=2)
+    found = []
+    for axis, filled in enumerate((np.any(flat, axis=1), np.any(flat, axis=0), np.any(inside, axis=(0, 1)))):
+        where = np.flatnonzero(filled)
+        found.append(slice(max(int(where[0]) - grow, 0), min(int(where[-1]) + 1 + grow, inside.shape[axis])))
+    return found[0], found[1], found[2]
+
+
+def _counted_ml(values: Floats32, level: float, spacing_mm: float) -> float:
+    """Volume under a level by counting points, those within half a spacing of the wall in part."""
+    part = np.clip(np.float32(0.5 + level / spacing_mm) - values * np.float32(1.0 / spacing_mm), 0, 1)
+    return float(part.sum(dtype=np.float64)) * spacing_mm**3 / 1e3
 
 
 def _largest(inside: Bools) -> Bools:
@@ -122,15 +147,32 @@ def _solve(off_at: Callable[[float], float], guess: float, step: float, toleranc
 
 
 def _level_of_volume(
-    values: Floats32, wanted_ml: float, origin_mm: Floats, spacing_mm: float
+    counted_at: Callable[[float], float],
+    cut_at: Callable[[float], Surface],
+    wanted_ml: float,
+    tolerance: float,
 ) -> tuple[float, Surface]:
-    """Return the level whose cut encloses a volume (to 1e-6 of it), and that cut."""
+    """Return the level whose cut encloses a volume (to `tolerance` of it), and that cut.
 
-    def off_at(level: float) -> float:
-        return _cut(values, level, origin_mm, spacing_mm).volume_ml - wanted_ml
+    The counted volume, cheap, leads; the few cuts only say by how much it is off.
+    """
+    aim_ml, level = wanted_ml, 0.0
+    best: tuple[float, float, Surface] | None = None
+    for _ in range(MOST_CUTS):
+        level = _solve(partial(_off, counted_at, aim_ml), level, 0.2, 0.1 * tolerance * wanted_ml)
+        surface = cut_at(level)
+        miss = abs(surface.volume_ml - wanted_ml)
+        if best is None or miss < best[0]:
+            best = (miss, level, surface)
+        if miss <= tolerance * wanted_ml:
+            break
+        aim_ml = wanted_ml - (surface.volume_ml - counted_at(level))
+    assert best is not None
+    return best[1], best[2]
 
-    level = _solve(off_at, 0.3, 0.3, 1e-6 * wanted_ml)
-    return level, _cut(values, level, origin_mm, spacing_mm)
+
+def _off(counted_at: Callable[[float], float], aim_ml: float, level: float) -> float:
+    return counted_at(level) - aim_ml
 
 
 def build_cavity(
@@ -157,56 +199,129 @@ def build_cavity(
     recess_index : index + 1 into `recess_names` of every point, whether inside or not.
     resting_ml : met by thickening or thinning the space, most where it is easy; effusion_ml then opens it.
 
-    Raises EmptyStructureError when no space is left between the walls.
+    A recess of which nothing is left is not named. Raises EmptyStructureError when no space is left between
+    the walls.
     """
     origin = np.asarray(origin_mm, dtype=np.float64)
-    free = np.float32(0.05) - walls
-    space = np.maximum(rest, free)
-    kept = ndimage.binary_dilation(_largest(space < 0.35 * spacing_mm), iterations=2)
-    space = np.where(kept | (space > spacing_mm), space, np.float32(spacing_mm))
-    if not (space < 0).any():
-        raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
-    # thickening works on `rest` alone and most where the wall gives: the walls stay, films stay thin
-    gives = np.broadcast_to(np.asarray(ease, np.float32), rest.shape)
-    share = np.float32(0.1) + np.float32(0.9) * gives
-    blocked = np.maximum(free, np.where(kept | (rest > spacing_mm), np.float32(-FAR), FAR))
-
-    def thickened(more_mm: float) -> Floats32:
-        return np.asarray(np.maximum(space - np.float32(more_mm) * share, blocked))
-
-    near = ndimage.find_objects((space < 2.0).astype(np.uint8))[0]
-    crop_origin = origin + spacing_mm * np.array([part.start for part in near])
-
-    def off_at(more_mm: float) -> float:
-        thick = np.maximum(space[near] - np.float32(more_mm) * share[near], blocked[near])
-        return _cut(thick, 0.0, crop_origin, spacing_mm).volume_ml - resting_ml
-
-    base = thickened(_solve(off_at, 0.0, 0.1, 1e-4 * resting_ml))
-    easy = np.maximum(gives, np.float32(0.02))
-    opening = np.where(base > 0, base / easy, base)
-    # steep rather than infinite at the walls, so that level sets meet them smoothly: 0.2 mm in at 8 mm open
-    barrier = np.maximum(STEEP * free, np.where(base > 0, STEEP * allowed, -FAR))
-    opening = np.where(base > 0, np.maximum(opening, barrier), opening)
-    opening = np.where(opening > MOST_OPENING_MM, FAR, opening).astype(np.float32)
-    # the resting wall is cut from the distance itself: steep openings beside it would draw it inwards
-    surface = _cut(base, 0.0, origin, spacing_mm)
-    resting = surface.volume_ml
+    still = (np.asarray(rest, np.float32), np.asarray(walls, np.float32), np.asarray(allowed, np.float32))
+    gives = np.broadcast_to(np.asarray(ease, np.float32), still[0].shape)
+    space = _Space(*still, gives, origin, float(spacing_mm))
+    base, surface = space.rested(resting_ml)
+    opening = space.opening(base)
     if effusion_ml > 0:
-        level, surface = _level_of_volume(opening, resting + effusion_ml, origin, spacing_mm)
-        opening = np.where(opening >= FAR, FAR, opening - np.float32(level))
-    held = distance_field(surface.bvh, origin, spacing_mm, opening.shape, BAND_MM)
-    distension = np.where(opening >= FAR, np.float32(np.inf), opening)
-    index = np.where(opening < 0, recess_index, 0).astype(np.uint8)
+        level, surface = _opened(opening, surface.volume_ml + effusion_ml, origin, spacing_mm)
+        opening = np.where(np.isfinite(opening), opening - np.float32(level), opening)
+    held = _held(surface, origin, spacing_mm, opening.shape)
+    inside = opening < 0
+    index = np.where(inside, recess_index, 0).astype(np.uint8)
     total = surface.volume_ml
+    kept = [i for i in range(len(recess_names)) if (index[space.box] == i + 1).any()]
+    renamed = np.zeros(256, np.uint8)
+    renamed[np.array(kept, int) + 1] = np.arange(1, len(kept) + 1)
+    index = renamed[index]
     return Cavity(
         surface=surface,
         field=held,
-        distension=Field(held.origin_mm, held.spacing_mm, np.ascontiguousarray(distension, np.float32)),
+        distension=Field(held.origin_mm, held.spacing_mm, np.ascontiguousarray(opening, np.float32)),
         recess_index=index,
-        recesses=_recesses(held, index, recess_names, total),
+        recesses=_recesses(held, index, [recess_names[i] for i in kept], total),
         resting_volume_ml=total,
         source=source,
         assumed=assumed,
+    )
+
+
+def _held(surface: Surface, origin: Floats, spacing_mm: float, shape: tuple[int, ...]) -> Field:
+    """The signed distance to the resting cavity on its grid, clamped at the band."""
+    at = (surface.vertices_mm - origin) / spacing_mm
+    low = np.maximum(np.floor(at.min(axis=0) - BAND_MM / spacing_mm), 0).astype(int)
+    high = np.minimum(np.ceil(at.max(axis=0) + BAND_MM / spacing_mm) + 1, shape).astype(int)
+    part = (int(high[0] - low[0]), int(high[1] - low[1]), int(high[2] - low[2]))
+    values = np.full(shape, np.float32(BAND_MM))
+    steps = signed_grid(at - low, surface.triangles, part, BAND_MM / spacing_mm)
+    values[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = steps * np.float32(spacing_mm)
+    origin = origin.copy()
+    origin.setflags(write=False)
+    values.setflags(write=False)
+    return Field(origin, float(spacing_mm), values)
+
+
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """What a cavity is made of, on its grid; see `build_cavity`."""
+
+    rest: Floats32
+    walls: Floats32
+    allowed: Floats32
+    gives: Floats32
+    origin: Floats
+    spacing: float
+    box: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
+
+    def rested(self, resting_ml: float) -> tuple[Floats32, Surface]:
+        """The space thickened or thinned to its resting volume (a grid of values), and its surface.
+
+        Thickening works on `rest` alone and most where the wall gives: the walls stay, films stay thin.
+        """
+        h = np.float32(self.spacing)
+        free = np.float32(0.05) - self.walls
+        space = np.maximum(self.rest, free)
+        thin = space < np.float32(0.35) * h
+        if not thin.any():
+            raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
+        box = _box_of(thin, 3)
+        kept = np.zeros(space.shape, np.bool_)
+        kept[box] = ndimage.binary_dilation(_largest(thin[box]), iterations=2)
+        space[~kept & (space <= h)] = h
+        if not (space < 0).any():
+            raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
+        blocked = np.where(kept | (self.rest > h), free, FAR)
+        share = np.float32(0.1) + np.float32(0.9) * self.gives
+        where = np.flatnonzero(space < np.float32(3.0))
+        near, stop, much = space.ravel()[where], blocked.ravel()[where], share.ravel()[where]
+        made = np.full(space.size, np.float32(FAR))
+
+        def thick_at(more_mm: float) -> Floats32:
+            return np.maximum(near - np.float32(more_mm) * much, stop)
+
+        def cut_at(more_mm: float) -> Surface:
+            made[where] = thick_at(more_mm)
+            return _cut(made.reshape(space.shape), 0.0, self.origin, self.spacing)
+
+        more, surface = _level_of_volume(
+            lambda level: _counted_ml(thick_at(level), 0.0, self.spacing), cut_at, resting_ml, 3e-4
+        )
+        return np.maximum(space - np.float32(more) * share, blocked), surface
+
+    def opening(self, base: Floats32) -> Floats32:
+        """How far the walls must give for fluid to come to each point; infinity where it never does.
+
+        At or below zero in the resting cavity. Steep rather than infinite at the walls, so that level sets
+        meet them smoothly: 0.2 mm in at 8 mm open. Every level set hangs together with the resting cavity.
+        """
+        result = np.full(base.shape, np.float32(np.inf))
+        easy = np.maximum(self.gives, np.float32(0.02))
+        where = np.flatnonzero(base < np.float32(MOST_OPENING_MM) * easy)
+        value, wall = base.ravel()[where], np.float32(0.05) - self.walls.ravel()[where]
+        out = value > 0
+        barrier = STEEP * np.maximum(wall, self.allowed.ravel()[where])
+        away = np.where(out, np.maximum(value / easy.ravel()[where], barrier), value)
+        result.ravel()[where] = np.where(away > MOST_OPENING_MM, np.float32(np.inf), away)
+        box = _box_of(result < np.inf)
+        result[box] = reachable(result[box], MOST_OPENING_MM)
+        return result
+
+
+def _opened(opening: Floats32, wanted_ml: float, origin: Floats, spacing_mm: float) -> tuple[float, Surface]:
+    """The level of an opening whose cut encloses a volume, and that cut."""
+    where = np.flatnonzero(opening < FAR)
+    values = opening.ravel()[where]
+    bounded = np.where(opening < FAR, opening, FAR)
+    return _level_of_volume(
+        lambda level: _counted_ml(values, level, spacing_mm),
+        lambda level: _cut(bounded, level, origin, spacing_mm),
+        wanted_ml,
+        1e-4,
     )
 
 
@@ -218,18 +333,6 @@ def _recesses(
     result = []
     for i, name in enumerate(names):
         where = np.argwhere(index == i + 1)
-        if not len(where):
-            result.append(
-                Recess(
-                    name=name,
-                    center_mm=np.full(3, np.nan),
-                    normal=np.full(3, np.nan),
-                    volume_ml=0.0,
-                    thickness_mm=0.0,
-                    extent_mm=np.zeros(3),
-                )
-            )
-            continue
         depth = field.values[tuple(where.T)].astype(np.float64)
         points = field.origin_mm + where * field.spacing_mm
         mean = points.mean(axis=0)
@@ -254,17 +357,17 @@ def _recesses(
 def capacity_ml(cavity: Cavity, most_opening_mm: float = MOST_OPENING_MM) -> float:
     """How much more the cavity takes before its walls forbid it."""
     field = cavity.distension
-    values = np.where(np.isfinite(field.values), field.values, FAR)
-    surface = _cut(values, most_opening_mm, field.origin_mm, field.spacing_mm)
-    return max(surface.volume_ml - cavity.resting_volume_ml, 0.0)
+    values = field.values[field.values <= most_opening_mm + field.spacing_mm]
+    room = _counted_ml(values, most_opening_mm, field.spacing_mm) - _counted_ml(values, 0.0, field.spacing_mm)
+    return max(room, 0.0)
 
 
 def fill_cavity(cavity: Cavity, volume_ml: float, tip_mm: npt.ArrayLike | None = None) -> FillState:
     """Fill a cavity by level sets of its distension; injected = in_cavity + leaked, exactly.
 
-    The fluid's surface encloses the resting fluid and the injected one together. The wall gives way where it
-    does so most easily, with a tip nearest to it first (half a millimetre of opening per centimetre away).
-    A tip outside the cavity fills nothing: all leaks. What exceeds the capacity leaks.
+    The fluid's surface encloses the resting fluid and the injected one together, and hangs together. The wall
+    gives way where it does so most easily, with a tip nearest to it first (half a millimetre of opening per
+    centimetre away). A tip outside the cavity fills nothing: all leaks. What exceeds the capacity leaks.
     volume_ml : injected, ≥ 0 (ValueError).  tip_mm : (3,) RAS or None.
     """
     if not volume_ml >= 0.0:
@@ -276,46 +379,56 @@ def fill_cavity(cavity: Cavity, volume_ml: float, tip_mm: npt.ArrayLike | None =
         tip = np.asarray(tip_mm, dtype=np.float64)
         if float(sample_at(cavity.field, tip[None])[0]) > TIP_REACH_MM:
             return FillState(injected_ml=volume_ml, leaked_ml=volume_ml)
-    opening = _opening(field, tip_mm)
-    room = capacity_ml(cavity)
-    inside = min(volume_ml, room)
+    inside = min(volume_ml, capacity_ml(cavity))
     if inside <= 0.0:
         return FillState(injected_ml=volume_ml, leaked_ml=volume_ml)
-    base = cavity.resting_volume_ml
-    level, fluid = _level_of_volume(opening, base + inside, field.origin_mm, field.spacing_mm)
-    filled = opening < level
-    away, _, _ = nearest_points(cavity.surface.bvh, fluid.vertices_mm[::3])
+    wanted = cavity.resting_volume_ml + inside
+    crop = _box_of(field.values <= np.float32(MOST_OPENING_MM))
+    start = field.origin_mm + field.spacing_mm * np.array([part.start for part in crop])
+    opening = _opening(field.values[crop], start, field.spacing_mm, tip_mm)
+    level, fluid = _opened(opening, wanted, start, field.spacing_mm)
     return FillState(
         injected_ml=volume_ml,
         in_cavity_ml=inside,
         leaked_ml=volume_ml - inside,
         fluid=fluid,
-        displacement_mm=float(away.max(initial=0.0)),
-        recess_ml=_shares(cavity, filled, base + inside),
+        displacement_mm=_farthest(cavity, fluid.vertices_mm),
+        recess_ml=_shares(cavity, cavity.recess_index[crop], opening < level, wanted),
     )
 
 
-def _opening(field: Field, tip_mm: npt.ArrayLike | None) -> Floats32:
+def _farthest(cavity: Cavity, points_mm: Floats) -> float:
+    """How far points stand off the resting cavity at most: by its field, beyond its band by the surface."""
+    away = sample_at(cavity.field, points_mm)
+    far = away > BAND_MM - 0.05
+    if not far.any():
+        return float(away.max(initial=0.0))
+    return float(nearest_points(cavity.surface.bvh, points_mm[far][::3])[0].max())
+
+
+def _opening(values: Floats32, start: Floats, spacing_mm: float, tip_mm: npt.ArrayLike | None) -> Floats32:
     """The distension with the tip's nearness added outside the resting cavity."""
-    values = np.where(np.isfinite(field.values), field.values, FAR)
     if tip_mm is None:
-        return np.asarray(values, np.float32)
+        return values
     tip = np.asarray(tip_mm, dtype=np.float64)
-    axes = [
-        (field.origin_mm[a] + field.spacing_mm * np.arange(values.shape[a]) - tip[a]).astype(np.float32)
-        for a in range(3)
-    ]
-    away = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2)
-    near = np.float32(0.05) * away * np.clip(values, 0, 1)
-    return np.asarray(np.where(values >= FAR, FAR, values + near), np.float32)
+    where = np.flatnonzero((values > 0) & (values < np.inf))
+    place = np.unravel_index(where, values.shape)
+    away = np.sqrt(sum((start[a] + spacing_mm * place[a].astype(np.float32) - tip[a]) ** 2 for a in range(3)))
+    result = values.copy()
+    result.ravel()[where] += NEARNESS * away * np.minimum(values.ravel()[where], 1)
+    return result
 
 
-def _shares(cavity: Cavity, filled: Bools, total_ml: float) -> Mapping[str, float]:
+def _shares(
+    cavity: Cavity, index: npt.NDArray[np.uint8], filled: Bools, total_ml: float
+) -> Mapping[str, float]:
     """How the fluid is shared among the recesses: each filled voxel belongs to the nearest named one."""
-    box = ndimage.find_objects(filled.astype(np.uint8))[0]
-    index = cavity.recess_index[box]
-    _, nearest = ndimage.distance_transform_edt(index == 0, return_indices=True)
-    owner = index[tuple(nearest)][filled[box]]
+    points = np.argwhere(filled)
+    owner = index[tuple(points.T)]
+    named, loose = owner > 0, owner == 0
+    if loose.any() and named.any():
+        _, nearest = cKDTree(points[named][::4]).query(points[loose])
+        owner[loose] = owner[named][::4][nearest]
     count = np.bincount(owner, minlength=len(cavity.recesses) + 1)[1:].astype(float)
     share = count / max(count.sum(), 1.0) * total_ml
     return {r.name: float(s) for r, s in zip(cavity.recesses, share, strict=True)}

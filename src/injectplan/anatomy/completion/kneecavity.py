@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from injectplan.anatomy.cavity import build_cavity
+from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity
 from injectplan.anatomy.completion.solids import Frame, Grid, curve, ramp, smooth_max, smooth_min
 from injectplan.anatomy.model import Cavity
-from injectplan.kernels.cast import Floats32
+from injectplan.kernels.cast import Array, Bools, Floats32
+from injectplan.kernels.field import Field, sample_many
 
 if TYPE_CHECKING:
     from injectplan.anatomy.completion.knee import Build
 
+Tissue: TypeAlias = "Callable[[Build, Grid], Floats32]"
 SPACING_MM = 0.5
+BLOCK = 4  # points along a block's edge when looking for where the cavity may be
 BAND_MM = 1.5
 FILM_MM = 0.75
 CLEFT_MM = 1.35
@@ -32,20 +35,6 @@ CARTILAGES = (
 WALLS = ("femur", "tibia", "patella", "medial_meniscus", "lateral_meniscus", *CARTILAGES)
 
 
-def resampled(values: Floats32, source: Grid, target: Grid) -> Floats32:
-    """Trilinear values of one grid at another's points, the frames turned against each other or not."""
-    back = np.linalg.inv(source.affine) @ target.affine
-    return ndimage.affine_transform(
-        values,
-        back[:3, :3],
-        back[:3, 3],
-        output_shape=target.shape,
-        output=np.float32,
-        order=1,
-        mode="nearest",
-    )
-
-
 def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats32]:
     """Joint coordinates of a grid's points, three arrays (nx, ny, nz)."""
     turn = frame.basis.T @ target.frame.basis
@@ -57,6 +46,17 @@ def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats3
     return (np.asarray(made[0]), np.asarray(made[1]), np.asarray(made[2]))
 
 
+def coordinates_at(
+    target: Grid, frame: Frame, where: npt.NDArray[np.int64]
+) -> tuple[Floats32, Floats32, Floats32]:
+    """Joint coordinates of the grid points with these flat indices, three arrays (n,)."""
+    turn = (frame.basis.T @ target.frame.basis * target.spacing_mm).astype(np.float32)
+    start = frame.to_joint(target.frame.to_patient(target.low_mm)).astype(np.float32)
+    i, j, k = (a.astype(np.float32) for a in np.unravel_index(where, target.shape))
+    x, y, z = (start[a] + turn[a, 0] * i + turn[a, 1] * j + turn[a, 2] * k for a in range(3))
+    return x, y, z
+
+
 def _still_grid(frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Grid:
     """The axis-aligned patient grid around a box of joint coordinates."""
     a, b = np.asarray(low, float), np.asarray(high, float)
@@ -65,11 +65,97 @@ def _still_grid(frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Grid:
     return Grid.between(Frame(np.zeros(3), np.eye(3)), patient.min(axis=0), patient.max(axis=0), SPACING_MM)
 
 
-def knee_cavity(
-    build: Build,
-    quadriceps: Callable[[Build, Grid], Floats32],
-    patellar: Callable[[Build, Grid], Floats32],
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Points with what the cavity's formulas ask of them: joint coordinates and distances."""
+
+    x: Floats32
+    y: Floats32
+    z: Floats32
+    femur: Floats32
+    core: Floats32
+    tendon: Floats32
+    bones: Floats32
+
+    @classmethod
+    def at(cls, coarse: Mapping[str, Field], x: Floats32, y: Floats32, z: Floats32) -> _Places:
+        """Return the places at joint coordinates (n,), distances read off the coarse grid."""
+        where = np.column_stack([x, y, z])
+        read = {name: sample_many(field, where).astype(np.float32) for name, field in coarse.items()}
+        return cls(x=x, y=y, z=z, **read)
+
+
+def _coarse_fields(build: Build, quadriceps: Tissue, patellar: Tissue) -> dict[str, Field]:
+    tendons = np.minimum(quadriceps(build, build.coarse), patellar(build, build.coarse))
+    grids = {
+        "femur": build.femur, "core": build.solids["core"], "tendon": np.minimum(tendons, np.float32(20)),
+        "bones": np.minimum(build.bones, np.float32(20)),
+    }  # fmt: skip
+    low, step = build.coarse.low_mm, build.coarse.spacing_mm
+    return {n: Field(low, step, np.ascontiguousarray(v, np.float32)) for n, v in grids.items()}
+
+
+def _slits(build: Build, p: _Places, crown: float) -> Floats32:
+    """Pouch, gutters and posterior recesses together."""
+    rest = _pouch(build, p.femur, p.x, p.y, p.z, crown)
+    rest = smooth_min(rest, _gutters(build, p.femur, p.x, p.y, p.z), 1.0)
+    return smooth_min(rest, _behind(build, p.femur, p.x, p.y, p.z), 1.0)
+
+
+def _allowed(build: Build, p: _Places, tendon_line: Callable[[npt.ArrayLike], Floats32]) -> Floats32:
+    """Fluid stays out of tendon and bone, deep to the retinacula, behind the extensor's back face."""
+    m = build.marks
+    table = np.arange(float(build.coarse.low_mm[2]), float(build.coarse.high_mm[2]), 0.25)
+    line = np.interp(p.z, table, tendon_line(table)).astype(np.float32)
+    result = np.maximum(np.maximum(0.3 - p.tendon, p.core + np.float32(3.5)), 0.2 - p.bones)
+    front = p.y - line - np.float32(0.004) * p.x * p.x
+    return np.asarray(np.where(p.z > m.patella_top[2], np.maximum(result, front), result), np.float32)
+
+
+def _nearby(build: Build, grid: Grid) -> tuple[Floats32, Floats32, Floats32]:
+    """Distances on the fine grid: to the femur and its cartilage, to what faces it, to any cartilage."""
+
+    def to(names: Sequence[str]) -> Floats32:
+        return grid.distance_to([build.given[n].surface for n in names if n in build.given], BAND_MM)
+
+    fine, own = to(("femur",)), to(("femoral_cartilage",))
+    other, film = to([n for n in WALLS if n not in (*CARTILAGES, "femur")]), to(CARTILAGES[1:])
+    np.minimum(other, film, out=other)
+    np.minimum(fine, own, out=fine)
+    np.minimum(film, own, out=film)
+    if not any(n in build.given for n in CARTILAGES):
+        film = np.minimum(fine, other)
+    return fine, other, film
+
+
+def _needed(
+    build: Build, grid: Grid, coarse: Mapping[str, Field], crown: float,
     tendon_line: Callable[[npt.ArrayLike], Floats32],
+) -> Bools:  # fmt: skip
+    """Blocks of BLOCK³ points in which the cavity or its opening may lie, judged at their centres."""
+    count = [-(-n // BLOCK) for n in grid.shape]
+    middle = grid.low_mm + 0.5 * (BLOCK - 1) * grid.spacing_mm
+    centers = Grid(grid.frame, middle, BLOCK * grid.spacing_mm, (count[0], count[1], count[2]))
+    p = _Places.at(coarse, *(a.ravel() for a in coordinates(centers, build.frame)))
+    room = np.float32(0.5 * np.sqrt(3) * BLOCK * grid.spacing_mm * 1.4)
+    opens = _slits(build, p, crown) < room + np.float32(MOST_OPENING_MM) * _ease(build, p.x, p.y, p.z, crown)
+    free = (_allowed(build, p, tendon_line) < room + 1) & (p.femur > -room)
+    return (opens & free).reshape(count)
+
+
+def _points_of(blocks: Bools, facing: Bools) -> npt.NDArray[np.int64]:
+    """Flat indices of the grid points in chosen blocks or facing one another across the joint."""
+    wide = facing.copy()
+    _, ny, nz = facing.shape
+    for a in range(BLOCK):
+        row = np.repeat(np.repeat(blocks, BLOCK, axis=1)[:, :ny], BLOCK, axis=2)[:, :, :nz]
+        part = wide[a::BLOCK]
+        part |= row[: len(part)]
+    return np.flatnonzero(wide)
+
+
+def knee_cavity(
+    build: Build, quadriceps: Tissue, patellar: Tissue, tendon_line: Callable[[npt.ArrayLike], Floats32]
 ) -> Cavity:
     """Build the resting cavity and how it opens; every part is a slit beside the femur's own surface."""
     m, size, s, frame = build.marks, build.sizes, build.marks.scale, build.frame
@@ -77,43 +163,35 @@ def knee_cavity(
     low = np.array([m.femur_low[0] - 10, m.femur_low[1] - 12, -16 * s])
     high = np.array([m.femur_high[0] + 10, m.patella_high[1] + 4, crown + 12])
     grid = _still_grid(frame, low, high)
-    x, y, z = coordinates(grid, frame)
-    near = {n: grid.distance(build.given[n].surface, BAND_MM) for n in WALLS if n in build.given}
-    walls = np.minimum.reduce(list(near.values()))
-    films = [v for n, v in near.items() if n in CARTILAGES]
-    film = np.minimum.reduce(films) if films else walls
-    # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone
-    other = np.minimum.reduce([v for n, v in near.items() if n not in ("femur", "femoral_cartilage")])
-    fine = np.minimum(near["femur"], near.get("femoral_cartilage", near["femur"]))
-    d = np.where(
-        fine < BAND_MM * 0.9, fine, np.maximum(resampled(build.femur, build.coarse, grid), 0.9 * BAND_MM)
-    )
-    # beyond its band the film's distance is a clamp, not a distance: nothing opens from there
-    cleft = np.maximum(film - np.float32(FILM_MM), np.maximum(fine, other) - np.float32(CLEFT_MM))
-    facing = np.maximum(film, np.maximum(fine, other)) < 0.97 * BAND_MM
-    rest = np.where(facing, cleft, np.float32(30.0)).astype(np.float32)
-    rest = np.minimum(rest, _pouch(build, d, x, y, z, crown))
-    rest = smooth_min(rest, _gutters(build, d, x, y, z), 1.0)
-    rest = smooth_min(rest, _behind(build, d, x, y, z), 1.0)
-    core = resampled(build.solids["core"], build.coarse, grid)
-    tendons = np.minimum(quadriceps(build, build.coarse), patellar(build, build.coarse))
-    tendon = resampled(np.minimum(tendons, np.float32(20)), build.coarse, grid)
-    bones = resampled(np.minimum(build.bones, np.float32(20)), build.coarse, grid)
-    # fluid stays out of tendon and other bones, deep to the retinacula, behind the extensor's back face
-    front = y - tendon_line(z) - 0.004 * x * x
-    allowed = np.maximum(np.maximum(0.3 - tendon, core + np.float32(3.5)), 0.2 - np.maximum(bones, walls))
-    allowed = np.where(z > m.patella_top[2], np.maximum(allowed, front), allowed)
-    rest = np.maximum(rest, 0.1 - tendon)
+    coarse = _coarse_fields(build, quadriceps, patellar)
+    fine, other, film = _nearby(build, grid)
+    # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone.
+    # Beyond its band the film's distance is a clamp, not a distance: nothing opens from there.
+    apart = np.maximum(fine, other)
+    facing = np.maximum(film, apart) < np.float32(0.97 * BAND_MM)
+    where = _points_of(_needed(build, grid, coarse, crown, tendon_line), facing)
+    x, y, z = coordinates_at(grid, frame, where)
+    p = _Places.at(coarse, x, y, z)
+    near = fine.ravel()[where]
+    p = replace(p, femur=np.where(near < BAND_MM * 0.9, near, np.maximum(p.femur, np.float32(0.9 * BAND_MM))))
+    walls = np.minimum(near, other.ravel()[where])
+    cleft = np.maximum(film.ravel()[where] - np.float32(FILM_MM), apart.ravel()[where] - np.float32(CLEFT_MM))
+    rest = np.minimum(np.where(facing.ravel()[where], cleft, np.float32(30.0)), _slits(build, p, crown))
+    clear = np.where(walls < BAND_MM, walls, np.maximum(p.bones, np.float32(BAND_MM)))
+
+    def spread(values: npt.ArrayLike, otherwise: float, dtype: npt.DTypeLike = np.float32) -> Array:
+        made = np.full(grid.shape, otherwise, dtype)
+        made.ravel()[where] = values
+        return made
+
     return build_cavity(
         grid.low_mm,
         grid.spacing_mm,
-        np.asarray(rest, np.float32),
-        walls=np.asarray(
-            np.minimum(walls, np.maximum(bones, np.where(walls < BAND_MM, walls, BAND_MM))), np.float32
-        ),
-        ease=_ease(build, x, y, z, crown),
-        allowed=np.asarray(allowed, np.float32),
-        recess_index=_which(build, x, y, z),
+        spread(np.maximum(rest, np.float32(0.1) - p.tendon), 30.0),
+        walls=spread(clear, BAND_MM),
+        ease=spread(_ease(build, x, y, z, crown), 0.02),
+        allowed=spread(np.maximum(_allowed(build, p, tendon_line), 0.2 - np.maximum(p.bones, walls)), 1.0),
+        recess_index=spread(_which(build, x, y, z), 0, np.uint8),
         recess_names=RECESSES,
         resting_ml=size["resting_fluid"],
         effusion_ml=size["effusion_ml"],
