@@ -87,11 +87,11 @@ def needle_contrast(frame: Frame, needle: NeedlePose) -> Contrast:
 
 def _near(frame: Frame, point_mm: Floats, within_mm: float) -> Bools:
     """Pixels whose place in the slice lies near a point's foot in it."""
-    row, column = np.indices(frame.bmode.shape)
-    inverse = np.linalg.inv(frame.pixel_to_patient)
-    at = inverse @ np.append(np.asarray(point_mm, dtype=np.float64), 1.0)
-    pixel_mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
-    return np.asarray(np.hypot(row - at[1], column - at[0]) * pixel_mm <= within_mm)
+    height, width = frame.bmode.shape
+    at = np.linalg.inv(frame.pixel_to_patient) @ np.append(np.asarray(point_mm, dtype=np.float64), 1.0)
+    reach = within_mm / float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
+    down, along = np.arange(height) - at[1], np.arange(width) - at[0]
+    return np.asarray(down[:, None] ** 2 + along[None, :] ** 2 <= reach**2)
 
 
 def needle_at(trajectory: Trajectory, needle: Needle, inserted_mm: float) -> NeedlePose:
@@ -140,10 +140,11 @@ def preview_guidance(
     depths = np.linspace(0.0, length, frames + 1)[1:] if frames > 1 else np.array([length])
     steps: list[tuple[float, FillState | None]] = [(float(d), None) for d in depths]
     steps += [(length, state) for state in fill_states]
+    near = scene.around(pose)
     made, seen = [], []
     for index, (inserted, state) in enumerate(steps):
         tube = needle_at(trajectory, used, inserted)
-        frame = simulate_frame(scene, pose, needle=tube, fill=state, display=display, seed=seed)
+        frame = simulate_frame(near, pose, needle=tube, fill=state, display=display, seed=seed)
         contrast = needle_contrast(frame, tube)
         made.append(replace(frame, visibility=contrast.score))
         seen.append(contrast)

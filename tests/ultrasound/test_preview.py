@@ -135,3 +135,19 @@ def replace_triangles(surface, triangles):
     from injectplan.imaging.values import Surface
 
     return Surface(surface.vertices_mm, np.ascontiguousarray(triangles))
+
+
+def test_the_scene_around_a_pose_gives_the_same_bytes():
+    balls = {
+        f"ball{i}": (sphere([-20.0 + 9.0 * i, -50.0 + 17.0 * i, 10.0], 4.0 + i), "tendon", 40 + i)
+        for i in range(6)
+    }
+    whole = AcousticScene.from_solids(SOLIDS | balls, PROBE, background="air")
+    turned = Pose(np.array([[0.8, 0.6, 0.0], [-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]), np.array([4.0, 9.0, 1.0]))
+    for place in (Pose.identity(), turned):
+        near = whole.around(place)
+        a = simulate_frame(whole, place, display=SHOWN)
+        b = simulate_frame(near, place, display=SHOWN)
+        assert np.array_equal(a.envelope_db, b.envelope_db)
+        assert np.array_equal(a.labels, b.labels)
+        assert len(near.solids.mesh.skin.a) < 0.8 * len(whole.solids.mesh.skin.a)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ from injectplan.kernels.cast import Floats
 from injectplan.kernels.echo import Makeup, Medium, Mesh, Skin, Solids
 from injectplan.tissues import MUSCLE_SPECKLE_DB, Tissue, assumptions, tissue_of
 from injectplan.ultrasound.patterns import STYLES, VOXEL_MM
+from injectplan.ultrasound.tables import plane_offsets_mm
 
 CREASE_DEG = 35.0  # edges sharper than this keep the triangles' own normals
 # Mirror echo of the thin sheets round structures, dB re a perfect mirror; fitted to the greys of public
 # frames (fascia and aponeurosis 18-35 dB over muscle), used in pictures and not where physics is tested.
 MEMBRANE_DB = {"deep_fascia": -12.0, "muscle": -21.0, "tendon": -24.0, "skin": -22.0, "fat": -30.0}
 FILL = "fill"
+MARGIN_MM = 2.0  # room round the rays of a pose; where rays refract, the picture's depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,52 @@ class _Piece:
     fibre: Floats | None = None
     radial: bool = False
     membrane_db: float = -math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class _Shapes:
+    """Surfaces and what they are made of; their tree is built on first use.
+
+    reach : (pose, half thickness mm, depth mm), the slab that rays stay in, None for everywhere.
+    """
+
+    surfaces: tuple[Surface, ...]
+    makeup: Makeup
+    reach: tuple[Pose, float, float] | None = None
+
+    @cached_property
+    def solids(self) -> Solids:
+        """Return the tree over every surface that has triangles within reach."""
+        if self.reach is None:
+            return Solids(mesh_of(list(self.surfaces)), self.makeup)
+        mesh = mesh_of([_within(s, *self.reach) for s in self.surfaces], self.bounds_mm)
+        return Solids(mesh, self.makeup)
+
+    @cached_property
+    def bounds_mm(self) -> Floats:
+        if not self.surfaces:
+            return np.array([np.full(3, np.inf), np.full(3, -np.inf)])
+        bounds = np.stack([s.bounds_mm for s in self.surfaces])
+        return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)])
+
+
+def _within(surface: Surface, pose: Pose, half_mm: float, depth_mm: float) -> Surface:
+    """Keep the triangles that reach into a slab round an image plane and not below a depth.
+
+    Their neighbours are kept too, so that normals stay what they are on the whole surface.
+    """
+    offset = surface.vertices_mm - pose.translation_mm
+    across, deep = offset @ pose.rotation[:, 1], offset @ pose.rotation[:, 2]
+    side = ((across > half_mm).astype(np.uint8) | ((across < -half_mm).astype(np.uint8) << 1)) | (
+        (deep > depth_mm).astype(np.uint8) << 2
+    )
+    t = surface.triangles
+    inner, used = np.zeros((2, len(offset)), np.bool_)
+    inner[t[(side[t[:, 0]] & side[t[:, 1]] & side[t[:, 2]]) == 0]] = True
+    kept = t[inner[t[:, 0]] | inner[t[:, 1]] | inner[t[:, 2]]]
+    used[kept] = True
+    number = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return Surface(surface.vertices_mm[used], number[kept])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +105,7 @@ class AcousticScene:
     names: tuple[str, ...]
     tissue_names: tuple[str, ...]
     tissues: Mapping[str, Tissue]
-    solids: Solids
+    shapes: _Shapes
     background: int
     fill: FillState | None
     points_mm: Floats
@@ -143,6 +191,23 @@ class AcousticScene:
         """Return the same scene, seen by another probe or with other controls."""
         return replace(self, probe=probe)
 
+    def around(self, probe_to_patient: Pose) -> AcousticScene:
+        """Return the scene as frames at one pose see it: what no ray reaches is left out of its tree.
+
+        Frames at this pose are those of the whole scene, to 45 degrees of refraction out of the plane;
+        the tree is built in a fraction of the time.
+        """
+        probe = self.probe
+        spare = probe.depth_mm if probe.refraction else MARGIN_MM
+        widest = float(np.abs(plane_offsets_mm(probe)).max())
+        reach = (probe_to_patient, widest + spare, 1.6 * probe.depth_mm + spare)
+        return replace(self, shapes=replace(self.shapes, reach=reach))
+
+    @property
+    def solids(self) -> Solids:
+        """The solids with the tree over their surfaces, built on first use."""
+        return self.shapes.solids
+
     def medium(self) -> Medium:
         """Return the tissues' tables at the probe's frequency."""
         return _medium(self.tissue_names, tuple(self.tissues[n] for n in self.tissue_names), self.probe)
@@ -150,7 +215,7 @@ class AcousticScene:
     @property
     def bounds_mm(self) -> Floats:
         """Lowest and highest corner of all solids, (2, 3); a scene of background alone has none (inf)."""
-        return np.stack([self.solids.mesh.skin.low, self.solids.mesh.skin.high])
+        return self.shapes.bounds_mm
 
 
 def _pennate(axes: Floats) -> Floats:
@@ -213,23 +278,16 @@ def _pattern_axes(style: int, piece: _Piece, axes: Floats) -> Floats:
     return np.asarray(np.stack([along, deep, side]) / size[:, None])
 
 
-def mesh_of(surfaces: list[Surface]) -> Mesh:
-    """Merge closed surfaces into one mesh; a triangle's solid is its surface's index."""
-    surfaces = [s for s in surfaces if len(s.triangles)]
-    parts: list[Any]
-    if not surfaces:
-        none, nowhere = np.zeros((0, 3)), np.full(3, np.inf)
+def mesh_of(surfaces: list[Surface], bounds_mm: Floats | None = None) -> Mesh:
+    """Merge closed surfaces into one mesh; a triangle's solid is its surface's index.
+
+    bounds_mm : (2, 3) lowest and highest corner, if not that of the surfaces.
+    """
+    if not any(len(s.triangles) for s in surfaces):
+        none, nowhere = np.zeros((0, 3)), np.array([np.full(3, np.inf), np.full(3, -np.inf)])
+        low, high = nowhere if bounds_mm is None else bounds_mm
         tree = build_bvh(none, np.zeros((0, 3), np.int32))
-        parts = [
-            none,
-            none,
-            none,
-            none,
-            np.zeros((0, 9), np.float32),
-            np.zeros(0, np.int32),
-            nowhere,
-            -nowhere,
-        ]
+        parts: list[Any] = [none] * 4 + [np.zeros((0, 9), np.float32), np.zeros(0, np.int32), low, high]
     else:
         base = np.cumsum([0, *(len(s.vertices_mm) for s in surfaces)])
         vertices = np.concatenate([s.vertices_mm for s in surfaces])
@@ -239,9 +297,9 @@ def mesh_of(surfaces: list[Surface]) -> Mesh:
         a, b, c = (vertices[triangles[order, k]] for k in range(3))
         normals = np.concatenate([corner_normals(s).reshape(-1, 9) for s in surfaces]).astype(np.float32)
         solid = np.repeat(np.arange(len(surfaces), dtype=np.int32), [len(s.triangles) for s in surfaces])
-        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        low, high = (vertices.min(axis=0), vertices.max(axis=0)) if bounds_mm is None else bounds_mm
         parts = [a, b - a, c - a, np.cross(b - a, c - a), normals[order], solid[order], low, high]
-    parts = [np.ascontiguousarray(part) for part in parts]
+    parts = [np.array(part) if part.base is not None else np.ascontiguousarray(part) for part in parts]
     for part in parts:
         part.setflags(write=False)
     return Mesh(tree, Skin(*parts))
@@ -282,11 +340,11 @@ def _scene(
         radial=frozen([p.radial for p in all_pieces], np.uint8),
         membrane=frozen([10.0 ** (p.membrane_db / 20.0) for p in all_pieces], np.float64),
     )
-    solids = Solids(mesh_of([p.surface for p in pieces]), makeup)
+    shapes = _Shapes(tuple(p.surface for p in pieces), makeup)
     names = tuple(p.name for p in all_pieces)
     labels = {i + 1: name for i, name in enumerate(names[:-1])} | {len(names): "synovial_fluid"}
     return AcousticScene(
-        probe=probe, names=names, tissue_names=tissue_names, tissues=table, solids=solids,
+        probe=probe, names=names, tissue_names=tissue_names, tissues=table, shapes=shapes,
         background=tissue_names.index(background), fill=fill,
         points_mm=np.zeros((0, 3)), point_amplitude=np.zeros(0),
         texture_axes=np.ascontiguousarray(axes, dtype=np.float64),

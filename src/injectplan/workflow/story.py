@@ -166,6 +166,7 @@ class FrameTimer:
 def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer | None = None) -> Frame:
     """Return the frame a case's `[view]` asks for; without one, trajectory 1 with its probe and needle."""
     scene, pose, axis = scene_of(case, progress=progress)
+    scene = scene.around(pose)
     needle = None
     if axis is not None:
         needle = NeedlePose(
