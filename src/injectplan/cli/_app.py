@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import signal
 import sys
@@ -73,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
         result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) and not isinstance(result, bool) else 0
     except CycloptsError as error:
-        return _say(f"{_one_line(error)} (see injectplan --help)", 2)
+        return _say(_unknown_option(arguments) or f"{_one_line(error)} (see injectplan --help)", 2)
     except InjectplanError as error:
         if debug:
             raise
@@ -82,6 +83,19 @@ def run(arguments: Sequence[str]) -> int:
         return _say("stopped", 130)
     except MemoryError:
         return _say("out of memory: give a smaller input", 2)
+
+
+def _unknown_option(arguments: Sequence[str]) -> str:
+    """Name the first option that the command does not know: that says more than what it lacks because of it."""
+    _, apps, rest = app.parse_commands(list(arguments))
+    known = {name for argument in apps[-1].assemble_argument_collection() for name in argument.names}
+    known |= {"--help", "-h", "--version"}
+    for word in rest:
+        option = word.split("=")[0]
+        if option.startswith("--") and option not in known:
+            near = difflib.get_close_matches(option, known, 1, 0.0)
+            return f"unknown option {option}; nearest known: {near[0]} (see injectplan --help)"
+    return ""
 
 
 def _one_line(error: Exception) -> str:
