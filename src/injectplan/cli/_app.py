@@ -86,8 +86,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _unknown_option(arguments: Sequence[str]) -> str:
-    """Name the first option that the command does not know: that says more than what it lacks because of it."""
+    """Name the first option that the command does not know: it says more than what then is missing."""
     _, apps, rest = app.parse_commands(list(arguments))
+    if apps[-1].default_command is None:
+        return ""
     known = {name for argument in apps[-1].assemble_argument_collection() for name in argument.names}
     known |= {"--help", "-h", "--version"}
     for word in rest:
