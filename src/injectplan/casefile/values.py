@@ -78,8 +78,12 @@ class Case:
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """The effective values that are assumptions, as "table.key"."""
-        return tuple(path for path, entry in entries_of(self.effective) if entry["source"] == "assumed")
+        """The effective values that are assumptions, as "table.key = value"."""
+        return tuple(
+            f"{path} = {entry['value']}" if entry["value"] is not None else f"{path}: not given"
+            for path, entry in entries_of(self.effective)
+            if entry["source"] == "assumed"
+        )
 
 
 def entries_of(effective: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

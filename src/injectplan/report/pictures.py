@@ -351,31 +351,52 @@ def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
 def dose_plots(
     dose_volume: Mapping[str, npt.ArrayLike], dose_surface: Mapping[str, Mapping[str, npt.ArrayLike]]
 ) -> Bytes:
-    """Draw how much of the cavity is filled against what was injected, and cells per area on each surface."""
+    """Draw where the fluid lies against what was injected, the joint's pressure, and cells per area."""
+    series = {key: np.asarray(values, dtype=float) for key, values in dose_volume.items()}
+    doses = {
+        name: (
+            np.asarray(entry["cells_per_cm2"], dtype=float),
+            np.asarray(entry["area_fraction"], dtype=float),
+        )
+        for name, entry in dose_surface.items()
+    }
+    doses = {name: pair for name, pair in doses.items() if pair[0].size and pair[0].max() > 0}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11.0, 3.8), dpi=100)
-        (left, right) = figure.subplots(1, 2)
-        keys = list(dose_volume)
-        if len(keys) >= 2:
-            x = np.asarray(dose_volume[keys[0]], dtype=float)
-            for key in keys[1:]:
-                y = np.asarray(dose_volume[key], dtype=float)
-                if y.shape == x.shape:
-                    left.plot(x, y, label=key.replace("_", " "))
-            left.set_xlabel(keys[0].replace("_", " "))
-            left.legend(fontsize=8, frameon=False)
-        left.set_title("dose-volume", fontsize=10)
-        drawn = False
-        for name, entry in dose_surface.items():
-            x = np.asarray(entry["cells_per_cm2"], dtype=float)
-            y = np.asarray(entry["area_fraction"], dtype=float)
-            if x.size and x.max() > 0:
-                right.plot(x / 1e6, 100 * y, label=name.replace("_", " "), color=colour_of(name))
-                drawn = True
-        right.set_xlabel("million cells per cm², at least")
-        right.set_ylabel("% of the surface")
-        right.set_title("dose-surface" if drawn else "dose-surface: no cells injected", fontsize=10)
-        if drawn:
-            right.legend(fontsize=8, frameon=False)
+        figure = Figure(figsize=(13.2 if doses else 9.0, 3.9), dpi=100)
+        axes = figure.subplots(1, 3 if doses else 2)
+        _draw_filling(axes[0], series)
+        injected = series.get("injected_ml", np.zeros(0))
+        pressure = series.get("pressure_kpa", np.full(injected.shape, np.nan))
+        axes[1].plot(injected, pressure, color="#1f5fa8", lw=2)
+        axes[1].axhline(0.0, color="0.8", lw=0.8, zorder=0)
+        axes[1].set_xlabel("injected mL")
+        axes[1].set_ylabel("kPa over the air's")
+        axes[1].set_title("pressure in the joint", fontsize=10)
+        if doses:
+            for name, (cells, share) in doses.items():
+                axes[2].plot(cells / 1e6, 100 * share, label=name.replace("_", " "), color=colour_of(name))
+            axes[2].set_xlabel("million cells per cm², at least")
+            axes[2].set_ylabel("% of the surface")
+            axes[2].set_title("dose on surfaces", fontsize=10)
+            axes[2].legend(fontsize=7.5, frameon=False)
         figure.tight_layout()
         return _array(figure)
+
+
+def _draw_filling(axis: Axes, series: Mapping[str, Floats]) -> None:
+    """Stack the recesses' volumes over the volume injected."""
+    injected = series.get("injected_ml", np.zeros(0))
+    others = ("injected_ml", "in_cavity_ml", "leaked_ml")
+    parts = [k for k, v in series.items() if k.endswith("_ml") and k not in others and v.max(initial=0) > 0]
+    parts.sort(key=lambda k: -series[k][-1])
+    if parts:
+        colours = mpl.colormaps["Blues"](np.linspace(0.85, 0.25, len(parts)))
+        names = [k.removesuffix("_ml").replace("_", " ") for k in parts]
+        heights = np.stack([series[k] for k in parts])
+        known = slice(int(heights[:, 0].sum() == 0.0), None)  # before the first drop no state is given
+        axis.stackplot(injected[known], *heights[:, known], labels=names, colors=colours)
+        axis.set_ylim(0, 1.65 * heights.sum(axis=0).max())
+        axis.legend(fontsize=7, frameon=False, loc="upper left", ncols=2)
+    axis.set_xlabel("injected mL")
+    axis.set_ylabel("mL, resting fluid included")
+    axis.set_title("where the fluid lies", fontsize=10)
