@@ -97,7 +97,7 @@ def test_any_number_of_threads_gives_the_same_bytes(blob):
     assert results[0] == results[1]
 
 
-def _reachable(values, limit):
+def _reachable(values, limit, rise):
     """Slow twin: Dijkstra's way with the highest value on it as its length."""
     result = np.where(values <= 0, values, np.inf)
     queue = [
@@ -112,17 +112,18 @@ def _reachable(values, limit):
                 if min(q) < 0 or any(c >= n for c, n in zip(q, values.shape, strict=True)):
                     continue
                 if values[q] <= limit and result[q] == np.inf:
-                    result[q] = max(level, values[q])
+                    result[q] = values[q] if values[q] >= level else level + rise
                     heapq.heappush(queue, (result[q], q))
     return result
 
 
-def test_reachable_levels_match_the_slow_twin():
+@pytest.mark.parametrize("rise", [0.0, 0.01])
+def test_reachable_levels_match_the_slow_twin(rise):
     values = np.random.default_rng(3).uniform(0.2, 5.0, (9, 10, 11)).astype(np.float32)
     values[4, 5, 5] = -1.0
     values[:, 7, :] = np.inf
     values[2, 7, 3] = 3.0
-    found, wanted = reachable(values, 4.0), _reachable(values, 4.0)
+    found, wanted = reachable(values, 4.0, rise=rise), _reachable(values, 4.0, rise)
     assert np.array_equal(np.isfinite(found), np.isfinite(wanted))
     known = np.isfinite(wanted)
     assert np.abs(found[known] - wanted[known]).max() <= 0.05 + 1e-6

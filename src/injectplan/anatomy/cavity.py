@@ -6,6 +6,7 @@ chords of parallel rays through the triangle tree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,10 +27,12 @@ from injectplan.kernels.solids import reachable, signed_grid
 
 FAR = np.float32(1e4)  # stands for "never" while contouring; the field itself holds infinity
 BAND_MM = 3.0
-STEEP = np.float32(40.0)
-MOST_OPENING_MM = 30.0
+STEEP = np.float32(60.0)
+MOST_OPENING_MM = 45.0
+STIFFENING_MM = 8.0  # a wall that stands off this far takes twice the opening per mm of a slack one (assumed)
+RISE = 0.02  # opening per grid step behind a narrow, so that what lies behind it fills gradually
 MOST_STEPS = 24
-MOST_CUTS = 5
+MOST_CUTS = 12
 NEARNESS = np.float32(0.05)  # mm of opening per mm away from the tip
 TIP_REACH_MM = 0.6  # a tip this far outside the resting cavity still opens it
 
@@ -156,17 +159,19 @@ def _level_of_volume(
 
     The counted volume, cheap, leads; the few cuts only say by how much it is off.
     """
-    aim_ml, level = wanted_ml, 0.0
+    aim_ml, level, low, high = wanted_ml, 0.0, -np.inf, np.inf
     best: tuple[float, float, Surface] | None = None
     for _ in range(MOST_CUTS):
-        level = _solve(partial(_off, counted_at, aim_ml), level, 0.2, 0.1 * tolerance * wanted_ml)
+        guess = _solve(partial(_off, counted_at, aim_ml), level, 0.2, 0.1 * tolerance * wanted_ml)
+        level = guess if low < guess < high else 0.5 * (low + high)
         surface = cut_at(level)
-        miss = abs(surface.volume_ml - wanted_ml)
-        if best is None or miss < best[0]:
-            best = (miss, level, surface)
-        if miss <= tolerance * wanted_ml:
+        miss = surface.volume_ml - wanted_ml
+        if best is None or abs(miss) < best[0]:
+            best = (abs(miss), level, surface)
+        if abs(miss) <= tolerance * wanted_ml:
             break
-        aim_ml = wanted_ml - (surface.volume_ml - counted_at(level))
+        low, high = (level, high) if miss < 0 else (low, level)
+        aim_ml = counted_at(level) - miss
     assert best is not None
     return best[1], best[2]
 
@@ -187,6 +192,7 @@ def build_cavity(
     recess_names: Sequence[str],
     resting_ml: float,
     effusion_ml: float = 0.0,
+    capacity_ml: float = math.inf,
     source: Source = "completed",
     assumed: tuple[str, ...] = (),
 ) -> Cavity:
@@ -198,6 +204,7 @@ def build_cavity(
     allowed : negative where fluid may go when the cavity opens.
     recess_index : index + 1 into `recess_names` of every point, whether inside or not.
     resting_ml : met by thickening or thinning the space, most where it is easy; effusion_ml then opens it.
+    capacity_ml : all that the cavity can hold, where walls and `allowed` do not end it sooner.
 
     A recess of which nothing is left is not named. Raises EmptyStructureError when no space is left between
     the walls.
@@ -207,7 +214,7 @@ def build_cavity(
     gives = np.broadcast_to(np.asarray(ease, np.float32), still[0].shape)
     space = _Space(*still, gives, origin, float(spacing_mm))
     base, surface = space.rested(resting_ml)
-    opening = space.opening(base)
+    opening = space.opening(base, max(capacity_ml, 1.25 * (surface.volume_ml + effusion_ml)))
     if effusion_ml > 0:
         level, surface = _opened(opening, surface.volume_ml + effusion_ml, origin, spacing_mm)
         opening = np.where(np.isfinite(opening), opening - np.float32(level), opening)
@@ -244,6 +251,13 @@ def _held(surface: Surface, origin: Floats, spacing_mm: float, shape: tuple[int,
     origin.setflags(write=False)
     values.setflags(write=False)
     return Field(origin, float(spacing_mm), values)
+
+
+def standing_off(opening_mm: float, ease: npt.ArrayLike) -> Floats32:
+    """How far a wall of this ease stands off at an opening: slack walls first, then each stiffens."""
+    slack = np.float32(opening_mm) * np.asarray(ease, np.float32)
+    half = np.float32(0.5 * STIFFENING_MM)
+    return np.asarray(half * (np.sqrt(1 + 2 * slack / half) - 1), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,22 +307,28 @@ class _Space:
         )
         return np.maximum(space - np.float32(more) * share, blocked), surface
 
-    def opening(self, base: Floats32) -> Floats32:
+    def opening(self, base: Floats32, capacity: float) -> Floats32:
         """How far the walls must give for fluid to come to each point; infinity where it never does.
 
         At or below zero in the resting cavity. Steep rather than infinite at the walls, so that level sets
-        meet them smoothly: 0.2 mm in at 8 mm open. Every level set hangs together with the resting cavity.
+        meet them smoothly: 0.13 mm in at 8 mm open. Every level set hangs together with the resting cavity.
         """
         result = np.full(base.shape, np.float32(np.inf))
         easy = np.maximum(self.gives, np.float32(0.02))
-        where = np.flatnonzero(base < np.float32(MOST_OPENING_MM) * easy)
+        where = np.flatnonzero(base < standing_off(MOST_OPENING_MM, easy))
         value, wall = base.ravel()[where], np.float32(0.05) - self.walls.ravel()[where]
         out = value > 0
         barrier = STEEP * np.maximum(wall, self.allowed.ravel()[where])
-        away = np.where(out, np.maximum(value / easy.ravel()[where], barrier), value)
+        stretched = value * (1 + value * np.float32(1.0 / STIFFENING_MM)) / easy.ravel()[where]
+        away = np.where(out, np.maximum(stretched, barrier), value)
         result.ravel()[where] = np.where(away > MOST_OPENING_MM, np.float32(np.inf), away)
         box = _box_of(result < np.inf)
-        result[box] = reachable(result[box], MOST_OPENING_MM)
+        result[box] = reachable(result[box], MOST_OPENING_MM, rise=RISE)
+        held = result[result < np.inf]
+        if _counted_ml(held, MOST_OPENING_MM, self.spacing) > capacity:
+            counted = partial(_counted_ml, held, spacing_mm=self.spacing)
+            full = _solve(partial(_off, counted, capacity), 5.0, 2.0, 1e-3)
+            result[result > full] = np.inf
         return result
 
 

@@ -355,7 +355,7 @@ def signed_grid(
 
 
 @kernel
-def _flood(values, limit, step, result):
+def _flood(values, limit, step, rise, result):
     """Least highest value on a way from the points at or below zero, by 6 neighbours; see `reachable`."""
     nx, ny, nz = values.shape
     flat, out = values.reshape(-1), result.reshape(-1)
@@ -391,7 +391,8 @@ def _flood(values, limit, step, result):
                 there = at + moves[m]
                 if flat[there] > limit or out[there] < np.inf:
                     continue
-                level = max(flat[there], max(out[at], np.float32(0.0)))
+                level = max(out[at], np.float32(0.0))
+                level = flat[there] if flat[there] >= level else level + rise
                 out[there] = level
                 if used == room:
                     item, following = (
@@ -405,13 +406,14 @@ def _flood(values, limit, step, result):
                 used += 1
 
 
-def reachable(values: Array, limit: float, step: float = 0.05) -> Floats32:
+def reachable(values: Array, limit: float, step: float = 0.05, rise: float = 0.0) -> Floats32:
     """Raise a grid's values so that every level set hangs together with the points at or below zero.
 
     A point's new value is the least, over all ways from the zero set, of the highest value on the way (to
     within `step`); infinity where that exceeds `limit` or no way leads. values : (nx, ny, nz).
+    rise : added for each grid step downhill, so that what lies behind a narrow fills gradually.
     """
     given = cast(values, np.float32, (None, None, None), "values")
     result: Floats32 = np.full(given.shape, np.inf, np.float32)
-    _flood(given, float(limit), float(step), result)
+    _flood(given, float(limit), float(step), np.float32(rise), result)
     return result

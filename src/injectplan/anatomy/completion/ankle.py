@@ -54,6 +54,7 @@ ANKLE: Mapping[str, Dimension] = {
     "recess_thickness": _D(2.0, 0.5, 0.8, 3.0, "normal fluid at most 2-3 mm", True),
     "capsule_thickness": _D(1.0, 0.3, 0.5, 2.5, "about 1 mm", True),
     "resting_fluid": _D(2.0, 0.7, 0.5, 4.0, "mL", True),
+    "joint_capacity": _D(13.0, 2.5, 8.0, 20.0, "10-15 mL", True),
     "effusion_ml": _D(0.0, 0.0, 0.0, 20.0, "fluid beyond the resting volume, as given"),
 }
 ANTERIOR_FAT_MM = (3.0, 4.5, 6.0, 8.0)  # by BMI 22/27/32/38: 3-8 mm (assumed)

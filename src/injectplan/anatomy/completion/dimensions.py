@@ -27,6 +27,7 @@ class Dimension:
 
 
 _D = Dimension
+IN_ML = ("resting_fluid", "joint_capacity")
 KNEE: Mapping[str, Dimension] = {
     "skin_thickness": _D(1.8, 0.3, 1.2, 2.8, "skin at the knee 1.5-2.0 mm, men about 0.3 mm more", True),
     "deep_fascia_thickness": _D(0.9, 0.3, 0.5, 2.0, "fascia lata about 1 mm", True),
@@ -61,6 +62,7 @@ KNEE: Mapping[str, Dimension] = {
     "infrapatellar_nerve_diameter": _D(1.4, 0.3, 0.8, 2.0, "a branch of 1-2 mm", True),
     "limb_above": _D(150.0, 0.0, 90.0, 220.0, "how far the limb is built above the joint line", True),
     "limb_below": _D(100.0, 0.0, 70.0, 160.0, "how far the limb is built below the joint line", True),
+    "joint_capacity": _D(110.0, 20.0, 60.0, 150.0, "most that a knee holds, 100-150 mL", True),
     "effusion_ml": _D(0.0, 0.0, 0.0, 100.0, "fluid beyond the resting volume, as given"),
 }
 
@@ -107,9 +109,7 @@ def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
         if given is None and name != "effusion_ml":
             mark = "assumed" if d.assumed else "population mean"
             assumed.append(
-                f"{name} = {values[name]:g} mm ({mark}: {d.source})".replace(
-                    "resting_fluid = 7 mm", "resting_fluid = 7 mL"
-                )
+                f"{name} = {values[name]:g} {'mL' if name in IN_ML else 'mm'} ({mark}: {d.source})"
             )
     bmi = subject.bmi
     if bmi is None:

@@ -62,6 +62,9 @@ HIP: Mapping[str, Dimension] = {
     "lateral_circumflex_femoral_artery_diameter": _D(2.5, 0.4, 1.5, 4.0, "2-3 mm", True),
     "lateral_femoral_cutaneous_nerve_diameter": _D(3.0, 0.6, 1.5, 5.0, "3.6 ± 1.3 mm wide"),
     "resting_fluid": _D(4.0, 1.0, 2.0, 8.0, "mL; a normal hip holds a few", True),
+    "joint_capacity": _D(
+        17.0, 3.0, 10.0, 30.0, "14 mL in small women to 20 mL in large men, doi:10.1007/BF00347339"
+    ),
     "effusion_ml": _D(0.0, 0.0, 0.0, 30.0, "fluid beyond the resting volume, as given"),
 }
 # Skin to joint, straight back, by BMI 22/27/32/38: assumed; it rises with weight (MRI of 200 hips).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity
+from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, standing_off
 from injectplan.anatomy.completion.solids import Frame, Grid, curve, ramp, smooth_max, smooth_min
 from injectplan.anatomy.model import Cavity
 from injectplan.kernels.cast import Array, Bools, Floats32
@@ -138,7 +138,8 @@ def _needed(
     centers = Grid(grid.frame, middle, BLOCK * grid.spacing_mm, (count[0], count[1], count[2]))
     p = _Places.at(coarse, *(a.ravel() for a in coordinates(centers, build.frame)))
     room = np.float32(0.5 * np.sqrt(3) * BLOCK * grid.spacing_mm * 1.4)
-    opens = _slits(build, p, crown) < room + np.float32(MOST_OPENING_MM) * _ease(build, p.x, p.y, p.z, crown)
+    most = standing_off(MOST_OPENING_MM, _ease(build, p.x, p.y, p.z, crown))
+    opens = _slits(build, p, crown) < room + most
     free = (_allowed(build, p, tendon_line) < room + 1) & (p.femur > -room)
     return (opens & free).reshape(count)
 
@@ -195,6 +196,7 @@ def knee_cavity(
         recess_names=RECESSES,
         resting_ml=size["resting_fluid"],
         effusion_ml=size["effusion_ml"],
+        capacity_ml=size["joint_capacity"],
         assumed=(
             f"joint cavity built from the bones: resting volume {size['resting_fluid']:g} mL "
             "(normal 5-8 mL, other texts 2-4), suprapatellar recess open to the joint (so in about 85 %)",

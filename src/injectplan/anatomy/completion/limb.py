@@ -213,7 +213,8 @@ def cavity_of(
         space.grid.low_mm, space.grid.spacing_mm, np.asarray(rest, np.float32),
         walls=np.asarray(walls, np.float32), ease=np.asarray(ease, np.float32),
         allowed=np.asarray(allowed, np.float32), recess_index=index, recess_names=names,
-        resting_ml=sizes["resting_fluid"], effusion_ml=sizes["effusion_ml"], assumed=assumed,
+        resting_ml=sizes["resting_fluid"], effusion_ml=sizes["effusion_ml"],
+        capacity_ml=sizes["joint_capacity"], assumed=assumed,
     )  # fmt: skip
 
 
