@@ -20,6 +20,9 @@ ROOM = 128  # boundary crossings kept per sub-ray
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
+# Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
+TAIL, TAIL_STEP_MM, TAIL_FALL = 5, 0.13, 0.50
+ROUGH_DB = 25.0
 FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
 
 
@@ -452,12 +455,16 @@ def _turn(matrix, x, y, z):
 
 
 @kernel
-def _pattern_place(axis_origin, axis, radial, axes, x, y, z):
-    """Place in pattern voxels: by the solid's axes, for radial ones after unrolling round the limb's axis."""
+def _pattern_place(axis_origin, axis, plane, radial, axes, x, y, z):
+    """Place in pattern voxels: by the solid's axes; for layers under the skin (depth, arc, along the limb).
+
+    plane : a point and the outward normal of the skin where the sub-ray enters it.
+    """
     qx, qy, qz = x - axis_origin[0], y - axis_origin[1], z - axis_origin[2]
     if radial:
         a, b, c = _turn(axis, qx, qy, qz)
-        qx, qy, qz = math.sqrt(a * a + b * b), 45.0 * math.atan2(b, a), c
+        deep = (plane[0] - x) * plane[3] + (plane[1] - y) * plane[4] + (plane[2] - z) * plane[5]
+        qx, qy, qz = deep, 45.0 * math.atan2(b, a), c
     return _turn(axes, qx, qy, qz)
 
 
@@ -499,7 +506,7 @@ def _segment(
 
 @kernel
 def _pattern(
-    pattern, gains, axis_origin, axis, radial, axes, weight, step, x, y, z, dx, dy, dz, begin, end,
+    pattern, gains, axis_origin, axis, plane, radial, axes, weight, step, x, y, z, dx, dy, dz, begin, end,
     speed, room
 ):  # fmt: skip
     """Write the weights of one segment's samples, multiplied by a pattern, into `room`."""
@@ -511,8 +518,10 @@ def _pattern(
     ahead = (first * step - begin) * stretch
     run = (last - first) * step * stretch
     x, y, z = x + ahead * dx, y + ahead * dy, z + ahead * dz
-    a0, b0, c0 = _pattern_place(axis_origin, axis, radial, axes, x, y, z)
-    a1, b1, c1 = _pattern_place(axis_origin, axis, radial, axes, x + run * dx, y + run * dy, z + run * dz)
+    a0, b0, c0 = _pattern_place(axis_origin, axis, plane, radial, axes, x, y, z)
+    a1, b1, c1 = _pattern_place(
+        axis_origin, axis, plane, radial, axes, x + run * dx, y + run * dy, z + run * dz
+    )
     n = float(last - first)
     pattern_weights(
         pattern, gains, np.float32(_wrap(a0, 64.0)), np.float32(_wrap(b0, 128.0)),
@@ -576,21 +585,24 @@ def _mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
 def _diffuse_part(floor, solid, facing, cos1):
     """Amplitude of a boundary's diffuse echo re its mirror echo; none where the mirror part is whole.
 
-    A solid's rough surface first falls by 0.75 dB a degree, from 21 dB over its floor: the grey of bone lines
-    against tilt in public frames.
+    A solid's rough surface first falls by 0.75 dB a degree, from ROUGH_DB over its floor: the grey of bone
+    lines against tilt in public frames.
     """
     part = floor * math.sqrt(max(0.0, 1.0 - facing * facing))
     if solid:
         tilt = math.degrees(math.acos(min(1.0, cos1)))
-        return part * math.exp(NEPER * max(0.0, 21.0 - 0.75 * tilt))
+        return part * math.exp(NEPER * max(0.0, ROUGH_DB - 0.75 * tilt))
     return part * cos1
 
 
 @kernel
 def _echo_of(
-    grain, matrix, origin, shift, scale, x, y, z, mirror, diffuse, phase, depth, step, sigma_z, re, im
+    grain, matrix, origin, shift, scale, x, y, z, mirror, diffuse, phase, depth, step, sigma_z, tail, re, im
 ):  # fmt: skip
-    """Add a boundary's pulse: its mirror part with one phase, its diffuse part with the speckle's."""
+    """Add a boundary's pulse: its mirror part with one phase, its diffuse part with the speckle's.
+
+    tail : whether weaker pulses follow, as from the rough and porous outside of cortex.
+    """
     gx, gy, gz = _turn(matrix, x - origin[0], y - origin[1], z - origin[2])
     a, b = lerp_grain(
         grain, _wrap(gx + shift[0], 128.0), _wrap(gy + shift[1], 128.0), _wrap(gz + shift[2], 128.0), scale
@@ -598,6 +610,12 @@ def _echo_of(
     real = mirror * math.cos(phase) + diffuse * a
     imag = mirror * math.sin(phase) + diffuse * b
     add_pulse(re, im, depth, step, sigma_z, real, imag)
+    if tail:
+        for _ in range(TAIL):
+            # each a third of a turn on, so that they neither build up nor cancel
+            real, imag = TAIL_FALL * (-0.5 * real - 0.866 * imag), TAIL_FALL * (0.866 * real - 0.5 * imag)
+            depth += TAIL_STEP_MM
+            add_pulse(re, im, depth, step, sigma_z, real, imag)
 
 
 @kernel
@@ -650,6 +668,16 @@ def cross(solid_of, face, fill_face, i, dx, dy, dz, counts):
 
 
 @kernel
+def _entry_plane(skin, i, t, ox, oy, oz, dx, dy, dz):
+    """Where a sub-ray enters triangle i, and the surface's outward normal there; against the beam if none."""
+    x, y, z = ox + t * dx, oy + t * dy, oz + t * dz
+    nx, ny, nz = _normal_at(skin.a, skin.ab, skin.ac, skin.normals, i, x, y, z)
+    if nx * dx + ny * dy + nz * dz > -0.1:
+        nx, ny, nz = -dx, -dy, -dz
+    return x, y, z, nx, ny, nz
+
+
+@kernel
 def walk_sub_ray(
     solids, fill, medium, texture, options, grid, rays, rod, line, plane, out, re, im, spec_re, spec_im
 ):  # fmt: skip
@@ -678,19 +706,25 @@ def walk_sub_ray(
     total = crossings(
         solids.mesh, fill, ox - back * dx, oy - back * dy, oz - back * dz, dx, dy, dz, far, ts, which
     )
-    h = 0
+    h, inside, entry = 0, 0, -1
     while h < total and ts[h] <= back + 1e-6:
-        cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
+        if inside == 0:
+            entry = h
+        inside += cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
         h += 1
     solid = best_of(counts, priority)
     tissue = tissue_of[solid] if solid >= 0 else options.background
     while medium.air[tissue] and h < total and ts[h] <= back + options.film:
         cross(solid_of, face, fill_face, which[h], dx, dy, dz, counts)
+        entry = h
         h += 1
         solid = best_of(counts, priority)
         tissue = tissue_of[solid] if solid >= 0 else options.background
     if medium.air[tissue]:
         return False
+    top = (ox, oy, oz, -dx, -dy, -dz)
+    if options.patterned and entry >= 0 and which[entry] < solid_of.shape[0]:
+        top = _entry_plane(solids.mesh.skin, which[entry], ts[entry] - back, ox, oy, oz, dx, dy, dz)
     spread = 2.0 * rays.planes[-1] / max(1, rays.planes.shape[0] - 1)
     rod_at, cover = rod_passage(rod, ox, oy, oz, dx, dy, dz, max(spread, 0.1))
     deepest = re.shape[0] * grid.step
@@ -717,7 +751,7 @@ def walk_sub_ray(
         style = solids.makeup.style[solid] if solid >= 0 and options.patterned else 0
         if style > 0:
             _pattern(
-                texture.patterns[style - 1], texture.gains, texture.axis_origin, texture.axis,
+                texture.patterns[style - 1], texture.gains, texture.axis_origin, texture.axis, top,
                 solids.makeup.radial[solid], solids.makeup.axes[solid], weight, grid.step, qx, qy, qz,
                 dx, dy, dz,
                 depth, end, medium.speed[tissue], room,
@@ -783,7 +817,7 @@ def walk_sub_ray(
                 _echo_of(
                     texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale, qx, qy, qz,
                     mirror * kept, mirror * diffuse, phase, depth, grid.step, grid.sigma_z,
-                    spec_re, spec_im,
+                    hard_wall and options.patterned, spec_re, spec_im,
                 )  # fmt: skip
         hard = medium.shear[after] > 0.0 or medium.air[after] > 0
         if hard and middle:

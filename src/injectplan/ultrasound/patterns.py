@@ -61,34 +61,45 @@ def _smooth(seed: int, widths: tuple[float, float, float]) -> Floats:
     return np.asarray((field - field.mean()) / field.std())
 
 
-def _sheets(field: Floats, width: float) -> Floats:
-    """1 on the curved sheets where a smooth field is zero, 0 away from them."""
-    return np.asarray(np.exp(-0.5 * (field / width) ** 2))
+def _layers(seed: int, count: int, undulation: float, width: float) -> Floats:
+    """Thin sheets across the second axis, `count` in its period, 1 on them; lengths in periods of a sheet."""
+    place = count * np.arange(PATTERN[1]) / PATTERN[1]
+    phase = place[None, :, None] + undulation * _smooth(seed, (10.0, 9.0, 18.0))
+    return np.asarray(np.exp(-0.5 * ((phase - np.rint(phase)) / width) ** 2))
+
+
+def _couplet() -> Floats:
+    """Gain of the skin by depth under its surface: a bright line, a darker one, the dermis; dB, (1, n, 1)."""
+    size = VOXEL_MM[STYLES["skin"]][1]
+    depth = np.arange(PATTERN[1]) * size
+    depth = np.minimum(depth, PATTERN[1] * size - depth)
+    return np.asarray(np.interp(depth, [0.0, 0.3, 0.55, 0.75, 1.1, 2.5], [9.0, 8.0, -6.0, -5.0, 3.0, 0.0]))[
+        None, :, None
+    ]
 
 
 @lru_cache(maxsize=1)
 def pattern_volumes() -> Bytes:
-    """All styles' patterns, (styles, *PATTERN) uint8; sheets of a smooth field stretched along the fibres.
+    """All styles' patterns, (styles, *PATTERN) uint8; smooth fields stretched along fibres or skin.
 
     Shapes are judged by eye beside public frames: thin septa along the skin in fat, perimysium 0.3-0.5 mm
     thick and 1-3 mm apart in muscle, fibrils in tendon, mottled fat pads.
     """
     fat = (
-        13.0 * _sheets(_smooth(11, (5.0, 5.0, 6.0)), 0.16)
-        + 6.0 * _sheets(_smooth(12, (4.0, 3.0, 5.0)), 0.2)
-        + 1.6 * _smooth(13, (3.0, 2.0, 3.0))
-        - 3.5
+        11.0 * _layers(11, 6, 0.45, 0.05) * np.clip(0.6 + 0.9 * _smooth(12, (7.0, 3.0, 11.0)), 0.0, 1.3)
+        + 7.0 * np.maximum(_smooth(13, (3.0, 1.2, 4.0)) - 0.5, 0.0)
+        + 1.3 * _smooth(14, (5.0, 7.0, 9.0))
+        - 4.2
     )
     muscle = (
-        12.0
-        * _sheets(_smooth(21, (5.0, 4.5, 4.5)), 0.16)
-        * (0.6 + 0.5 * np.tanh(_smooth(23, (4.0, 8.0, 8.0))))
-        + 5.0 * _sheets(_smooth(22, (4.0, 2.2, 2.2)), 0.22)
+        6.0 * np.maximum(_smooth(21, (2.6, 1.2, 2.2)) - 0.6, 0.0)
+        + 8.0 * np.maximum(_smooth(22, (8.0, 1.4, 5.0)) - 0.9, 0.0)
+        + 2.0 * _smooth(23, (8.0, 9.0, 9.0))
         - 3.5
     )
     tendon = 5.0 * _smooth(31, (14.0, 1.6, 3.0)) - 1.0
-    pad = 2.6 * _smooth(41, (3.0, 2.5, 3.5)) + 5.0 * _sheets(_smooth(42, (5.0, 5.0, 6.0)), 0.2) - 1.0
-    skin = 3.0 * _smooth(51, (6.0, 1.5, 5.0))
+    pad = 2.2 * _smooth(41, (3.0, 2.5, 3.5)) + 6.0 * np.maximum(_smooth(42, (6.0, 1.3, 6.0)) - 0.8, 0.0) - 2.0
+    skin = 2.0 * _smooth(51, (6.0, 1.5, 5.0)) + _couplet()
     stack = np.stack([fat, muscle, tendon, pad, skin])
     volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)
     volumes.setflags(write=False)

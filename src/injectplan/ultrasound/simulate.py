@@ -29,7 +29,7 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 # Gel that still couples, a face this close to the skin counts as touching (assumed): where physics is
 # tested hardly any, in pictures what a sonographer puts on.
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
-VEIL_DB = -43.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
+VEIL_DB = -41.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
 # Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
 # plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
