@@ -175,3 +175,16 @@ def packaged(relative: str) -> Path:
         if (place / relative).exists():
             return place / relative
     raise FileError(f"{relative}: not among the packaged data; reinstall injectplan")
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder for what can be made again, under XDG_CACHE_HOME; a temporary one where that fails."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "injectplan" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="injectplan-"))
