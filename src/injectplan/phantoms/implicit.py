@@ -65,8 +65,9 @@ def ellipsoid(p: Floats, center: npt.ArrayLike, radii: npt.ArrayLike) -> Floats:
     """Distance-like value of an axis-parallel ellipsoid, exact to first order at the surface."""
     q = p - np.asarray(center, float)
     r = np.asarray(radii, float)
-    k0 = np.linalg.norm(q / r, axis=1)
-    k1 = np.linalg.norm(q / (r * r), axis=1)
+    x, y, z = ((q[:, a] / r[a]) ** 2 for a in range(3))
+    k0 = np.sqrt(x + y + z)
+    k1 = np.sqrt(x / r[0] ** 2 + y / r[1] ** 2 + z / r[2] ** 2)
     return np.asarray(np.where(k1 > 1e-9, k0 * (k0 - 1.0) / np.maximum(k1, 1e-9), -float(r.min())))
 
 
@@ -76,7 +77,8 @@ def capsule(p: Floats, a: npt.ArrayLike, b: npt.ArrayLike, ra: float, rb: float 
     ab = end - start
     t = np.clip((p - start) @ ab / float(ab @ ab), 0.0, 1.0)
     radius = ra + t * ((ra if rb is None else rb) - ra)
-    return np.asarray(np.linalg.norm(p - start - t[:, None] * ab, axis=1) - radius)
+    x, y, z = ((p[:, a] - start[a] - t * ab[a]) ** 2 for a in range(3))
+    return np.asarray(np.sqrt(x + y + z) - radius)
 
 
 def round_cone_2d(
@@ -159,26 +161,39 @@ def sample_sparsely(
     """Values of a solid on a grid, computed point by point only near the surface, (i, j, k) float32.
 
     index_to_solid : affine (4, 4) from grid index to the solid's own mm. Far from the surface a whole block
-    of `block`³ points carries the value of its centre, whose sign is right.
+    of `block`³ points, or of half that edge, carries the value of its centre, whose sign is right.
     """
     matrix, offset = index_to_solid[:3, :3], index_to_solid[:3, 3]
-    reach = 0.5 * block * float(np.linalg.norm(matrix)) * STEEPEST
-    padded = tuple(-(-n // block) * block for n in shape)
-    values = np.empty(padded, np.float32)
+    values = np.empty(tuple(-(-n // block) * block for n in shape), np.float32)
+    reach = 0.5 * float(np.linalg.norm(matrix)) * STEEPEST
     first, centers = _blocks(shape, block)
     coarse = solid(centers @ matrix.T + offset)
-    counts = [n // block for n in padded]
+    counts = [n // block for n in values.shape]
     view = values.reshape(counts[0], block, counts[1], block, counts[2], block)
     view[...] = coarse.reshape(counts)[:, None, :, None, :, None]
-    near = np.flatnonzero(np.abs(coarse) <= reach)
-    local = np.stack(np.meshgrid(*[np.arange(block)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    for start in range(0, len(near), 2048):
-        chosen = near[start : start + 2048]
-        index = (first[chosen][:, None, :] + local[None]).reshape(-1, 3)
-        fine = solid(index @ matrix.T + offset).reshape(-1, block, block, block)
-        b = first[chosen] // block
-        view[b[:, 0], :, b[:, 1], :, b[:, 2], :] = fine
+    chosen = first[np.abs(coarse) <= block * reach]
+    half = block // 2
+    chosen = (chosen[:, None, :] + half * _corners(2)[None]).reshape(-1, 3)
+    for start in range(0, len(chosen), 32768):
+        part = chosen[start : start + 32768]
+        middle = solid((part + 0.5 * (half - 1)) @ matrix.T + offset)
+        near = np.abs(middle) <= half * reach
+        _put(values, part[~near], half, np.repeat(middle[~near], half**3))
+        index = (part[near][:, None, :] + _corners(half)[None]).reshape(-1, 3)
+        _put(values, part[near], half, solid(index @ matrix.T + offset))
     return values[: shape[0], : shape[1], : shape[2]]
+
+
+def _corners(size: int) -> npt.NDArray[np.int64]:
+    return np.stack(np.meshgrid(*[np.arange(size)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _put(values: npt.NDArray[np.float32], first: npt.NDArray[np.int64], size: int, made: Floats) -> None:
+    """Write cubes of size³ values, each given from its first index on, into a grid."""
+    _, ny, nz = values.shape
+    flat = (first[:, 0] * ny + first[:, 1]) * nz + first[:, 2]
+    steps = _corners(size) @ np.array([ny * nz, nz, 1])
+    values.reshape(-1)[(flat[:, None] + steps[None]).ravel()] = made
 
 
 def index_box(

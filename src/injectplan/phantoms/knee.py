@@ -209,21 +209,47 @@ def effusion_order(p: Floats, shape: KneeShape) -> Floats:
     return np.minimum(lens, gutter)
 
 
+def _orders_within(
+    labels: npt.NDArray[np.uint16], to_joint: Floats, shape: KneeShape, within: float
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64], Floats]:
+    """Free voxels that fluid reaches up to an order: the labels' part they lie in, indices there and orders.
+
+    A first, generous look in single precision leaves out most voxels.
+    """
+    box = Solid(shape.femur.solid, np.array([-56.0, -10.0, 8.0]), np.array([56.0, 58.0, 104.0]))
+    low, high = index_box(box, to_joint, labels.shape)
+    part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    start = (to_joint[:3, :3] @ low + to_joint[:3, 3]).astype(np.float32)
+    i, j, k = np.ix_(*(np.arange(n, dtype=np.float32) for n in part.shape))
+    m = to_joint[:3, :3].astype(np.float32)
+    x, y, z = (start[a] + m[a, 0] * i + (m[a, 1] * j + m[a, 2] * k) for a in range(3))
+    thick = np.maximum(1.0 - (x / 27.0) ** 2 - ((z - 68.0) / 31.0) ** 2, -1e-3)
+    middle = np.float32(28.0) + np.float32(0.02) * (z - 50.0) - x * x / 60.0
+    likely = (np.abs(y - middle) < np.float32(within) * (thick + np.float32(2e-3))) & (thick > 0)
+    beside = (np.abs(x) > 19.9) & (z > 11.9) & (z < 62.1) & (y > -8.1) & (y < 36.1)
+    likely |= beside
+    likely &= part == 0
+    index = np.argwhere(likely)
+    order = effusion_order((index + low) @ to_joint[:3, :3].T + to_joint[:3, 3], shape)
+    kept = order <= within
+    return part, index[kept], order[kept]
+
+
 def _paint_effusion(
     labels: npt.NDArray[np.uint16], to_joint: Floats, shape: KneeShape, volume_ml: float
 ) -> float:
     """Fill the recess, lowest order first, until the voxels hold the volume; return what they hold, mL."""
     if volume_ml <= 0:
         return 0.0
-    box = Solid(shape.femur.solid, np.array([-56.0, -10.0, 8.0]), np.array([56.0, 58.0, 104.0]))
-    low, high = index_box(box, to_joint, labels.shape)
-    part = labels[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    index = np.argwhere(part == 0)
-    where = (index + low) @ to_joint[:3, :3].T + to_joint[:3, 3]
-    order = effusion_order(where, shape)
-    index, order = index[np.isfinite(order)], order[np.isfinite(order)]
     voxel_ml = abs(float(np.linalg.det(to_joint[:3, :3]))) * shape.size**3 / 1000.0
-    wanted = min(round(volume_ml / voxel_ml), len(index))
+    wanted = round(volume_ml / voxel_ml)
+    within = 3.0 + volume_ml / shape.size**3  # the order at which the recess alone would hold far more
+    while True:
+        part, index, order = _orders_within(labels, to_joint, shape, within)
+        if len(index) >= wanted or within > 500.0:
+            break
+        within *= 3.0
+    wanted = min(wanted, len(index))
     chosen = index[np.argsort(order, kind="stable")[:wanted]]
     part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = VALUES["synovial_fluid"]
     return wanted * voxel_ml

@@ -108,7 +108,13 @@ def paint_bone(
     part[distance < 0] = values[bone.name]
     if not bone.layers:
         return
-    candidates = np.argwhere((distance >= 0) & (distance < 1.7 * reach + 0.5) & (part == 0))
+    box = _covered_box(bone, reach)
+    if box is None:
+        return
+    first, last = index_box(box, moved, shape)  # type: ignore[arg-type]
+    inner = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    near = (distance[inner] >= 0) & (distance[inner] < 1.7 * reach + 0.5) & (part[inner] == 0)
+    candidates = np.argwhere(near) + first
     where = candidates @ moved[:3, :3].T + moved[:3, 3]
     gap, foot = feet(bone, where, reach)
     for layer in bone.layers:
@@ -119,17 +125,26 @@ def paint_bone(
         part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = values[layer.name]
 
 
-def feet(bone: Bone, points_mm: Floats, limit_mm: float) -> tuple[Floats, Floats]:
-    """Distance (n,) and nearest bone point (n, 3) in the bone's frame; NaN beyond limit_mm."""
+def _covered_box(bone: Bone, reach_mm: float) -> Solid | None:
+    """The box that holds all of a bone's cartilage, None where it has none."""
     covered = np.zeros(len(bone.surface.vertices_mm), np.bool_)
     for layer in bone.layers:
         covered |= layer.thickness(bone.surface.vertices_mm) > 0
-    box = bone.surface.vertices_mm[covered]
+    if not covered.any():
+        return None
+    points = bone.surface.vertices_mm[covered]
+    return Solid(bone.solid.distance, points.min(axis=0) - reach_mm, points.max(axis=0) + reach_mm)
+
+
+def feet(bone: Bone, points_mm: Floats, limit_mm: float) -> tuple[Floats, Floats]:
+    """Distance (n,) and nearest bone point (n, 3) in the bone's frame; NaN beyond limit_mm."""
     gap, foot = np.full(len(points_mm), np.nan), np.full((len(points_mm), 3), np.nan)
-    if not len(box) or not len(points_mm):
+    box = _covered_box(bone, limit_mm)
+    if box is None or not len(points_mm):
         return gap, foot
-    low, high = box.min(axis=0) - limit_mm, box.max(axis=0) + limit_mm
-    close: Bools = ((points_mm >= low) & (points_mm <= high)).all(axis=1)
+    low, high = box.low_mm, box.high_mm
+    inside = (points_mm >= low) & (points_mm <= high)
+    close: Bools = inside[:, 0] & inside[:, 1] & inside[:, 2]
     if close.any():
         gap[close], foot[close], _ = nearest_points(bone.surface.bvh, points_mm[close], limit_mm)
     return gap, foot
