@@ -78,8 +78,27 @@ def _ball_nest() -> Mesh:
     return Mesh(np.concatenate(vertices), np.concatenate(triangles).astype(np.int32))
 
 
+def _real_labels() -> Any:
+    """The real knee's label map."""
+    path = REAL_DATA / "knee_dess" / "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd"
+    if not path.is_file():
+        raise SceneMissingError("the real knee is not beside the project (../shared/data/knee_dess)")
+    from injectplan.imaging import read_labelmap
+
+    return read_labelmap(path, "pymskt", "right")
+
+
+def _completed_knee() -> Any:
+    """The real knee as a joint, its soft tissue completed."""
+    from injectplan.anatomy import build_joint
+
+    return build_joint(_real_labels(), kind="knee", side="right")
+
+
 SCENES: dict[str, tuple[str, Callable[[], Any]]] = {
     "knee": ("all ten structures of the real knee, about 800 thousand triangles", _knee_meshes),
+    "knee_labels": ("the real knee's label map, 23.6 M voxels", _real_labels),
+    "completed_knee": ("the real knee as a joint with completed soft tissue", _completed_knee),
     "balls": ("eight balls one in another, 655 thousand triangles", _ball_nest),
 }
 
