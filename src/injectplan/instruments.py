@@ -165,7 +165,7 @@ _PROBES = (
     Probe(
         name="linear-12", kind="linear", frequency_mhz=12.0, lines=192, width_mm=50.0, depth_mm=30.0,
         focus_mm=18.0, elevation_focus_mm=18.0, elevation_aperture_mm=4.0, compounding_deg=_LOOKS,
-        tgc_db=_tgc(11.0, 30.0, 24.0), gain_db=0.0, **_PRESET, assumed=_PRESET_ASSUMED,
+        tgc_db=_tgc(11.0, 30.0, 24.0), gain_db=-1.5, **_PRESET, assumed=_PRESET_ASSUMED,
         source="50 mm face of the Clarius L15 and GE ML6-15; " + _SCHOLTEN,
     ),
     Probe(

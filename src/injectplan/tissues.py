@@ -87,8 +87,9 @@ _TABLE = (
     _of("muscle", 1090.4, 1588.4, 0.617, 1.083, 0.0, anisotropy=4.0, assumed=("anisotropy_db",)),
     _of("tendon", 1142.0, 1750.0, 1.260, 1.172, 16.0, anisotropy=20.0, assumed=("echo_db", "anisotropy_db")),
     _of(
-        "cartilage", 1099.5, 1639.6, 3.0, 1.0, -10.0,
-        source=_ITIS + "; attenuation 3 dB/cm/MHz (range 1-5): IT'IS's 0.038 is implausibly low",
+        "cartilage", 1099.5, 1639.6, 1.0, 1.0, -12.0,
+        source=_ITIS + "; attenuation 1 dB/cm/MHz (range 1-5): IT'IS's 0.038 is implausibly low, and with "
+        "more the bone under a trochlea's cartilage is darker than any public frame shows it",
         assumed=("attenuation_db_cm_mhz",),
     ),
     _of(

@@ -21,8 +21,9 @@ PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
 # Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
-TAIL, TAIL_STEP_MM, TAIL_FALL = 5, 0.13, 0.50
-ROUGH_DB = 25.0
+TAIL, TAIL_STEP_MM, TAIL_FALL = 4, 0.13, 0.42
+ROUGH_DB, ROUGH_DB_DEG = 30.0, 1.0
+BONE_GAIN = 3.16  # of a bone's line in pictures: facing bone is the brightest thing in public frames
 FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
 
 
@@ -585,13 +586,13 @@ def _mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
 def _diffuse_part(floor, solid, facing, cos1):
     """Amplitude of a boundary's diffuse echo re its mirror echo; none where the mirror part is whole.
 
-    A solid's rough surface first falls by 0.75 dB a degree, from ROUGH_DB over its floor: the grey of bone
-    lines against tilt in public frames.
+    A solid's rough surface first falls by ROUGH_DB_DEG a degree, from ROUGH_DB over its floor: the grey of
+    bone lines against tilt in public frames.
     """
     part = floor * math.sqrt(max(0.0, 1.0 - facing * facing))
     if solid:
         tilt = math.degrees(math.acos(min(1.0, cos1)))
-        return part * math.exp(NEPER * max(0.0, ROUGH_DB - 0.75 * tilt))
+        return min(0.9, part * math.exp(NEPER * max(0.0, ROUGH_DB - ROUGH_DB_DEG * tilt)))
     return part * cos1
 
 
@@ -811,6 +812,8 @@ def walk_sub_ray(
                 floor = medium.floor[after] if hard_wall else max(medium.floor[after], medium.floor[tissue])
                 diffuse = _diffuse_part(floor, hard_wall, facing, cos1) * grid.rough[n]
                 mirror *= grid.plane_weight[plane, n]
+                if hard_wall and options.patterned:
+                    mirror *= BONE_GAIN
                 # One phase per surface and side, so that neighbours neither cancel nor add systematically.
                 outer = now if sign > 0 else solid
                 phase = 2.0 * math.pi * 0.6180339887 * (2 * outer + (1 if sign > 0 else 0))

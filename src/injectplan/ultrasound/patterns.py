@@ -89,7 +89,7 @@ def pattern_volumes() -> Bytes:
         11.0 * _layers(11, 6, 0.45, 0.05) * np.clip(0.6 + 0.9 * _smooth(12, (7.0, 3.0, 11.0)), 0.0, 1.3)
         + 7.0 * np.maximum(_smooth(13, (3.0, 1.2, 4.0)) - 0.5, 0.0)
         + 1.3 * _smooth(14, (5.0, 7.0, 9.0))
-        - 4.2
+        - 3.7
     )
     muscle = (
         6.0 * np.maximum(_smooth(21, (2.6, 1.2, 2.2)) - 0.6, 0.0)
@@ -98,7 +98,7 @@ def pattern_volumes() -> Bytes:
         - 3.5
     )
     tendon = 5.0 * _smooth(31, (14.0, 1.6, 3.0)) - 1.0
-    pad = 2.2 * _smooth(41, (3.0, 2.5, 3.5)) + 6.0 * np.maximum(_smooth(42, (6.0, 1.3, 6.0)) - 0.8, 0.0) - 2.0
+    pad = 2.2 * _smooth(41, (3.0, 2.5, 3.5)) + 6.0 * np.maximum(_smooth(42, (6.0, 1.3, 6.0)) - 0.8, 0.0) - 3.2
     skin = 2.0 * _smooth(51, (6.0, 1.5, 5.0)) + _couplet()
     stack = np.stack([fat, muscle, tendon, pad, skin])
     volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)

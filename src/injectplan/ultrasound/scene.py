@@ -27,6 +27,8 @@ CREASE_DEG = 35.0  # edges sharper than this keep the triangles' own normals
 # Mirror echo of the thin sheets round structures, dB re a perfect mirror; fitted to the greys of public
 # frames (fascia and aponeurosis 18-35 dB over muscle), used in pictures and not where physics is tested.
 MEMBRANE_DB = {"deep_fascia": -12.0, "muscle": -21.0, "tendon": -24.0, "skin": -22.0, "fat": -30.0}
+LAYERED = ("subcutaneous_fat", "skin")  # their patterns follow the skin
+LIMB_MM = 45.0  # radius of the limb that patterns are unrolled on, where no joint gives it (assumed)
 FILL = "fill"
 MARGIN_MM = 2.0  # room round the rays of a pose; where rays refract, the picture's depth
 
@@ -141,7 +143,7 @@ class AcousticScene:
             pieces.append(
                 _Piece(
                     name=name, surface=s.surface, tissue=s.tissue, priority=s.priority, fibre=fibre,
-                    radial=s.tissue in ("subcutaneous_fat", "skin"),
+                    radial=s.tissue in LAYERED,
                     membrane_db=MEMBRANE_DB.get(kind, -math.inf),
                 )
             )  # fmt: skip
@@ -168,6 +170,7 @@ class AcousticScene:
     ) -> AcousticScene:
         """Make a scene of named closed surfaces with (surface, tissue, priority), for closed forms and tests.
 
+        texture_to_patient : where grain and patterns are fixed; fat's layers lie across its z axis.
         points_mm (n, 3) : ideal point targets of `point_amplitude` re a perfect mirror.
         """
         pose = texture_to_patient or Pose.identity()
@@ -175,13 +178,14 @@ class AcousticScene:
             _Piece(
                 name=name, surface=surface, tissue=tissue, priority=priority,
                 fibre=(fibres or {}).get(name, pose.rotation[:, 0]),
-                membrane_db=-math.inf,
+                radial=tissue in LAYERED,
             )
             for name, (surface, tissue, priority) in solids.items()
         ]  # fmt: skip
         scene = _scene(
             pieces, probe, background=background, tissues=tissues, fill=fill, axes=pose.rotation.T,
-            origin_mm=pose.translation_mm, limb_axes=pose.rotation.T, limb_origin_mm=pose.translation_mm,
+            origin_mm=pose.translation_mm, limb_axes=pose.rotation.T[[2, 0, 1]],
+            limb_origin_mm=pose.translation_mm - LIMB_MM * pose.rotation[:, 2],
         )  # fmt: skip
         points = np.asarray(points_mm, dtype=np.float64).reshape(-1, 3)
         amplitude = np.ascontiguousarray(np.broadcast_to(np.asarray(point_amplitude, float), (len(points),)))

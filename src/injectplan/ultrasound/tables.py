@@ -20,6 +20,7 @@ from injectplan.ultrasound.values import Display
 FWHM = math.sqrt(8.0 * math.log(2.0))  # full width at half maximum of a Gaussian in standard deviations
 TWO_WAY = 0.886  # -6 dB two-way width in wavelengths times f-number: a sinc squared
 DEFOCUS = 0.75  # elevation width of a defocused aperture re its geometric shadow (assumed; two-way)
+FACE_LINE = ([0.0, 0.25, 0.5, 0.8, 1.2, 1.6], [9.0, 7.0, -3.0, -3.0, 2.0, 0.0])  # depth mm, dB (assumed)
 LATERAL_DEFOCUS = 0.75  # the same for the transmit aperture (assumed)
 
 
@@ -207,9 +208,13 @@ def tables_of(probe: Probe, display: Display) -> Tables:
 
 
 def _tgc(probe: Probe, z: Any) -> Floats:
-    if not probe.tgc_db:
-        return np.zeros_like(z)
-    return np.asarray(np.interp(z, np.linspace(0.0, probe.depth_mm, len(probe.tgc_db)), probe.tgc_db))
+    """Gain by depth in dB: the sliders, and in pictures the bright line of the face and the skin on it."""
+    gain = np.zeros_like(z)
+    if probe.tgc_db:
+        gain = np.interp(z, np.linspace(0.0, probe.depth_mm, len(probe.tgc_db)), probe.tgc_db)
+    if not probe.raw and probe.texture:
+        gain = gain + np.interp(z, *FACE_LINE)
+    return np.asarray(gain)
 
 
 def line_frames(probe: Probe, steer_deg: float) -> tuple[Floats, Floats]:
