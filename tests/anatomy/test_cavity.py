@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from injectplan.anatomy.cavity import build_cavity, capacity_ml, fill_cavity, volumes
 from injectplan.anatomy.model import Cavity
@@ -58,8 +60,11 @@ def test_three_ways_agree_with_closed_form(shape):
         assert value == pytest.approx(exact, rel=0.01)
         assert value == pytest.approx(found.mesh_ml, rel=0.005)
     # built to the closed form's volume, it had hardly to move: the measure itself is right, not the fit
-    deep = rest < -0.6
-    assert float(np.abs(cavity.field.values[deep] - rest[deep]).max()) < 0.45
+    start = np.round((cavity.field.origin_mm - origin) / SPACING).astype(int)
+    same = rest[tuple(slice(a, a + n) for a, n in zip(start, cavity.field.values.shape, strict=True))]
+    deep = same < -0.6
+    assert deep.sum() == (rest < -0.6).sum()
+    assert float(np.abs(cavity.field.values[deep] - same[deep]).max()) < 0.45
     assert cavity.surface.closed
     assert cavity.surface.manifold
 
@@ -118,6 +123,35 @@ def test_beyond_the_capacity_it_leaks():
     state = fill_cavity(cavity, 2.0 * room)
     assert state.in_cavity_ml == pytest.approx(room)
     assert state.leaked_ml == pytest.approx(room)
+
+
+def test_a_joint_holds_its_capacity_and_no_more():
+    rest, origin, exact = _torus()
+    cavity = _build(rest, origin, exact, capacity_ml=exact + 4.0)
+    assert capacity_ml(cavity) == pytest.approx(4.0, abs=0.05)
+    state = fill_cavity(cavity, 10.0)
+    assert state.in_cavity_ml == pytest.approx(4.0, abs=0.05)
+    assert state.fluid.volume_ml == pytest.approx(exact + 4.0, rel=0.02)
+
+
+def test_fluid_hangs_together_and_empty_recesses_are_not_named():
+    rest, origin, exact = _torus()
+    x, y, z, _ = _grid(22.0)
+    # a pocket of easy wall that no way leads to but through what is hard to open
+    pocket = np.sqrt(x * x + y * y + z * z) < 4.0
+    index = np.where(x > 100.0, 2, np.where(y > 0, 3, 1)).astype(np.uint8)
+    cavity = _build(
+        rest, origin, exact, ease=np.where(pocket, np.float32(1.0), np.float32(0.1)),
+        recess_index=index, recess_names=("one", "none", "other"),
+    )  # fmt: skip
+    assert [r.name for r in cavity.recesses] == ["one", "other"]
+    assert all(r.volume_ml > 0 and np.isfinite(r.center_mm).all() for r in cavity.recesses)
+    for volume in (3.0, 12.0):
+        fluid = fill_cavity(cavity, volume).fluid
+        a, b = fluid.triangles[:, [0, 1, 2]].ravel(), fluid.triangles[:, [1, 2, 0]].ravel()
+        n = len(fluid.vertices_mm)
+        parts, _ = connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(n, n)))
+        assert parts == 1
 
 
 def test_walls_are_never_entered_and_nothing_left_is_said():

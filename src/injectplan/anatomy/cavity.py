@@ -218,18 +218,22 @@ def build_cavity(
     if effusion_ml > 0:
         level, surface = _opened(opening, surface.volume_ml + effusion_ml, origin, spacing_mm)
         opening = np.where(np.isfinite(opening), opening - np.float32(level), opening)
+    # beyond the box of all that can fill, the field is the band's end and nothing opens
+    box = _box_of(opening < np.inf, int(np.ceil(BAND_MM / spacing_mm)) + 1)
+    origin = origin + spacing_mm * np.array([part.start for part in box])
+    opening = np.ascontiguousarray(opening[box])
     held = _held(surface, origin, spacing_mm, opening.shape)
-    inside = opening < 0
-    index = np.where(inside, recess_index, 0).astype(np.uint8)
+    index = np.where(opening < 0, recess_index[box], 0).astype(np.uint8)
     total = surface.volume_ml
-    kept = [i for i in range(len(recess_names)) if (index[space.box] == i + 1).any()]
+    present = np.bincount(index.ravel(), minlength=len(recess_names) + 1)[1:] > 0
+    kept = [i for i in range(len(recess_names)) if present[i]]
     renamed = np.zeros(256, np.uint8)
     renamed[np.array(kept, int) + 1] = np.arange(1, len(kept) + 1)
     index = renamed[index]
     return Cavity(
         surface=surface,
         field=held,
-        distension=Field(held.origin_mm, held.spacing_mm, np.ascontiguousarray(opening, np.float32)),
+        distension=Field(held.origin_mm, held.spacing_mm, opening),
         recess_index=index,
         recesses=_recesses(held, index, [recess_names[i] for i in kept], total),
         resting_volume_ml=total,
@@ -270,7 +274,6 @@ class _Space:
     gives: Floats32
     origin: Floats
     spacing: float
-    box: tuple[slice, slice, slice] = (slice(None), slice(None), slice(None))
 
     def rested(self, resting_ml: float) -> tuple[Floats32, Surface]:
         """The space thickened or thinned to its resting volume (a grid of values), and its surface.

@@ -12,6 +12,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from injectplan.measure import Notice
 from injectplan.structures import StructureInfo
 
 VERSION = 1
+WRITERS = 2  # files written at a time
 ARRAYS, HASHES = "joint.npz", "joint.sha256"
 _Json = dict[str, Any]
 
@@ -290,10 +292,16 @@ def _surface_values(joint: JointModel, bone: str) -> dict[str, Array]:
 def _write_thickness(folder: Path, joint: JointModel) -> None:
     affine = joint.labels.affine if joint.input_affine is None else joint.input_affine
     shape = joint.labels.labels.shape if joint.input_shape is None else joint.input_shape
-    for name, measured in joint.cartilage.items():
+
+    def write(name: str) -> None:
+        measured = joint.cartilage[name]
         mask = mask_of_surface(joint.structures[name].surface, affine, shape)
         values = thickness_volume(measured, joint.structures[measured.bone].surface, mask, affine)
         write_volume(folder / f"thickness_{name}.nii.gz", Volume(affine=affine, values=values))
+
+    # most of the time goes into compression, which lets other threads run
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(write, joint.cartilage))
 
 
 def save_joint(joint: JointModel, folder: str | Path, *, document: Mapping[str, Any] | None = None) -> None:

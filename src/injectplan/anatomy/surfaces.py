@@ -21,8 +21,8 @@ from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
-from injectplan.kernels.bvh import all_hits, build_bvh
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
+from injectplan.kernels.solids import inside_grid
 
 SMOOTHING_MM = 0.5  # 1 mm would fade menisci
 CARRIER_SMOOTHING_MM = (
@@ -241,9 +241,8 @@ def solids_of_masks(
 def mask_of_surface(surface: Surface, affine: npt.ArrayLike, shape: Sequence[int]) -> Bools:
     """Return the voxels (i, j, k) of a grid whose centres lie inside a closed surface.
 
-    One ray along k through each column of voxels, a thousandth of a voxel aside, because the vertices of a
-    surface that was cut from this grid lie on those lines. A column that crosses an odd number of times (an
-    open surface) counts as outside.
+    The crossings of each column of voxels along k are counted; a column that crosses an odd number of times
+    (an open surface) counts as outside.
     """
     mask = np.zeros(tuple(shape), bool)
     if not len(surface.triangles):
@@ -254,17 +253,7 @@ def mask_of_surface(surface: Surface, affine: npt.ArrayLike, shape: Sequence[int
     high = np.minimum(np.floor(vertices.max(axis=0)), np.asarray(shape) - 1).astype(int)
     if (high < low).any():
         return mask
-    i, j = (g.ravel() for g in np.meshgrid(*(np.arange(low[a], high[a] + 1) for a in (0, 1)), indexing="ij"))
-    bottom = float(vertices[:, 2].min()) - 1.0
-    origins = np.column_stack([i + 1.3e-3, j + 0.7e-3, np.full(len(i), bottom)])
-    offsets, ts, _ = all_hits(
-        build_bvh(vertices, surface.triangles), origins, np.broadcast_to([0.0, 0.0, 1.0], origins.shape)
-    )
-    for ray in np.flatnonzero(np.diff(offsets)):
-        crossings = ts[offsets[ray] : offsets[ray + 1]] + bottom
-        if len(crossings) % 2:
-            continue
-        for enter, leave in zip(crossings[0::2], crossings[1::2], strict=False):
-            first, last = max(int(np.ceil(enter)), 0), min(int(np.floor(leave)), shape[2] - 1)
-            mask[i[ray], j[ray], first : last + 1] = True
+    box = (int(high[0] - low[0]) + 1, int(high[1] - low[1]) + 1, int(high[2] - low[2]) + 1)
+    part = mask[low[0] : high[0] + 1, low[1] : high[1] + 1, low[2] : high[2] + 1]
+    part[...] = inside_grid(vertices - low, surface.triangles, box)
     return mask

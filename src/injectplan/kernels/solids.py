@@ -70,7 +70,7 @@ def _turn(x1, y1, x2, y2):
 
 
 @exact_kernel
-def _flip_rows(vertices, triangles, t, i_low, i_high, flips):
+def _flip_rows(vertices, triangles, t, i_low, i_high, flips, odd):
     """Toggle, in each row along k that meets a triangle, the first grid point beyond the crossing."""
     p, q, r = triangles[t, 0], triangles[t, 1], triangles[t, 2]
     _, ny, nz = flips.shape
@@ -93,24 +93,28 @@ def _flip_rows(vertices, triangles, t, i_low, i_high, flips):
                 total = 3.0
             z = (a1 * vertices[p, 2] + a2 * vertices[q, 2] + a3 * vertices[r, 2]) / total
             k = max(math.ceil(z), 0)
+            odd[i, j] ^= np.uint8(1)
             if k < nz:
                 flips[i, j, k] ^= np.uint8(1)
 
 
 @parallel_kernel
-def _fill_inside(vertices, triangles, starts, members, inside):
-    """Set inside (nx, ny, nz) to 1 where the crossings below a point are odd in number; it enters as 0."""
+def _fill_inside(vertices, triangles, starts, members, inside, odd):
+    """Set inside (nx, ny, nz) to 1 where the crossings below a point are odd in number; it enters as 0.
+
+    odd : (nx, ny) of 0; a row that crosses an odd number of times in all meets a hole and is left outside.
+    """
     nx, ny, nz = inside.shape
     for s in prange(len(starts) - 1):
         low, high = s * SLAB, min(nx, s * SLAB + SLAB)
         for m in range(starts[s], starts[s + 1]):
-            _flip_rows(vertices, triangles, members[m], low, high, inside)
+            _flip_rows(vertices, triangles, members[m], low, high, inside, odd)
         for i in range(low, high):
             for j in range(ny):
                 state = np.uint8(0)
                 for k in range(nz):
                     state ^= inside[i, j, k]
-                    inside[i, j, k] = state
+                    inside[i, j, k] = state & (odd[i, j] ^ np.uint8(1))
 
 
 @parallel_kernel
@@ -304,12 +308,13 @@ def inside_grid(vertices: npt.ArrayLike, triangles: npt.ArrayLike, shape: tuple[
     """Which grid points lie inside a closed surface, (nx, ny, nz) uint8 of 0 and 1.
 
     vertices : (n, 3) in grid indices.  A row's crossings are counted exactly: an edge shared by two triangles
-    is met once (ties broken by a fixed rule), so a closed surface never leaks.
+    is met once (ties broken by a fixed rule), so a closed surface never leaks. A row along the last axis that
+    crosses an odd number of times in all (an open surface) counts as outside.
     """
     points, corners = _checked(vertices, triangles)
     inside: Bytes = np.zeros(shape, np.uint8)
     starts, members = _sorted_into_slabs(points, corners, 0.0, shape[0])
-    _fill_inside(points, corners, starts, members, inside)
+    _fill_inside(points, corners, starts, members, inside, np.zeros(shape[:2], np.uint8))
     return inside
 
 
@@ -349,7 +354,7 @@ def signed_grid(
     inside: Bytes = layer
     inside[...] = 0
     starts, members = _sorted_into_slabs(points, corners, 0.0, shape[0])
-    _fill_inside(points, corners, starts, members, inside)
+    _fill_inside(points, corners, starts, members, inside, np.zeros(shape[:2], np.uint8))
     _signed(best, inside, np.float32(reach))
     return best
 
