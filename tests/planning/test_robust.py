@@ -86,7 +86,7 @@ def test_touch_probability_of_a_ball_beside_the_tip():
     plate = structure("femur", surface_of(trimesh.creation.box((200, 20, 200))), "bone")  # face at y = 10
     joint = shell_joint([plate])
     entry, tip = np.array([0.0, 40.0, 0.0]), np.array([0.0, 12.0, 0.0])
-    touched, worst = robust.touch_probability(joint, entry, tip, 0.0, 1.63, seed=2)
+    touched, worst = robust.touch_probability(joint, entry, tip, 0.0, 1.63, {"femur": 2.0}, seed=2)
     exact = 0.5 * math.erfc(2.0 / 1.63 / math.sqrt(2))
     assert touched["bone"] == pytest.approx(exact, abs=0.02)
     assert worst["bone"] == 0.0  # more than 5 % touch

@@ -91,6 +91,19 @@ def _fill_distances(bvh, origin, spacing, band, votes, values):
             values[i, j, k] = -d if votes[i, j, k] >= 2 else d
 
 
+def inside_votes(
+    surface: Bvh, origin_mm: npt.ArrayLike, spacing_mm: float, shape: tuple[int, int, int]
+) -> Bytes:
+    """Along how many of the grid's axes a point lies inside by the parity of crossings, (nx, ny, nz)."""
+    origin = np.array(cast(origin_mm, np.float64, (3,), "origin_mm"))
+    votes: Bytes = np.zeros(shape, np.uint8)
+    if len(surface.triangle):
+        low = np.minimum(origin, surface.a.min(axis=0))
+        corners = np.minimum(np.minimum(surface.ab, surface.ac), 0.0).min(axis=0)
+        _inside_votes(surface, origin, float(spacing_mm), low + corners - spacing_mm, votes)
+    return votes
+
+
 def distance_field(
     surface: Bvh,
     origin_mm: npt.ArrayLike,
@@ -108,12 +121,7 @@ def distance_field(
     if min(shape) < 2 or not spacing_mm > 0.0 or not band_mm > 0.0:
         raise ValueError(f"a field needs shape ≥ 2, spacing and band > 0: {shape}, {spacing_mm}, {band_mm}")
     values = np.empty(shape, np.float32)
-    votes: Bytes = np.zeros(shape, np.uint8)
-    if len(surface.triangle):
-        low = np.minimum(origin, surface.a.min(axis=0))
-        corners = np.minimum(np.minimum(surface.ab, surface.ac), 0.0).min(axis=0)
-        before = low + corners - spacing_mm
-        _inside_votes(surface, origin, float(spacing_mm), before, votes)
+    votes = inside_votes(surface, origin, spacing_mm, shape)
     _fill_distances(surface, origin, float(spacing_mm), float(band_mm), votes, values)
     origin.setflags(write=False)
     values.setflags(write=False)

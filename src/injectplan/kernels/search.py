@@ -14,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.kernels._jit import kernel, parallel_kernel, prange
-from injectplan.kernels.bvh import STACK, Bvh, first_hit, hit_triangle, nearest_on_triangle
+from injectplan.kernels.bvh import STACK, Bvh, first_hit, hit_triangle, nearest_on_triangle, nearest_point
 from injectplan.kernels.cast import Bytes, Floats, Ints, cast, points
 from injectplan.kernels.chance import normal_at
-from injectplan.kernels.field import gradient, sample
+from injectplan.kernels.field import gradient, inside_votes, sample
 
 # Status of a pair. From OBSTACLE on: OBSTACLE + class index says which risk class was too near.
-FEASIBLE, TOO_LONG, SKIN_ANGLE, FORBIDDEN, LEAVES_BODY, ULTRASOUND, BONE_CROSSED, OBSTACLE = range(8)
+(
+    FEASIBLE, TOO_LONG, SKIN_ANGLE, DIRECTION, FORBIDDEN, LEAVES_BODY, ULTRASOUND, BONE_CROSSED, OBSTACLE,
+) = range(9)  # fmt: skip
 
 
 class Obstacles(NamedTuple):
@@ -100,7 +102,7 @@ def segment_triangle2(a, ab, ac, i, px, py, pz, ux, uy, uz):
 
 @kernel
 def _near_box(low, high, node, reach, px, py, pz, ux, uy, uz):
-    """Whether a segment meets a node's box grown by `reach`; never False for a box within reach."""
+    """Whether a segment may come within `reach` of a node's box; never False where it does."""
     near, away = 0.0, 1.0
     for axis in range(3):
         p = px if axis == 0 else (py if axis == 1 else pz)
@@ -114,7 +116,16 @@ def _near_box(low, high, node, reach, px, py, pz, ux, uy, uz):
             near, away = max(near, min(t0, t1)), min(away, max(t0, t1))
             if near > away + 1e-9:
                 return False
-    return True
+    # the grown box reaches too far at its corners, where the ball about the box knows better
+    hx, hy, hz = high[node, 0] - low[node, 0], high[node, 1] - low[node, 1], high[node, 2] - low[node, 2]
+    cx = low[node, 0] + 0.5 * hx - px
+    cy = low[node, 1] + 0.5 * hy - py
+    cz = low[node, 2] + 0.5 * hz - pz
+    length2 = ux * ux + uy * uy + uz * uz
+    f = min(max((cx * ux + cy * uy + cz * uz) / length2, 0.0), 1.0) if length2 > 0.0 else 0.0
+    dx, dy, dz = cx - f * ux, cy - f * uy, cz - f * uz
+    most = reach + 0.5 * math.sqrt(hx * hx + hy * hy + hz * hz)
+    return dx * dx + dy * dy + dz * dz <= most * most * (1.0 + 1e-9)
 
 
 @kernel
@@ -126,12 +137,14 @@ def _box_offset2(low, high, node, x, y, z):
 
 
 @kernel
-def segment_distance(tree, px, py, pz, qx, qy, qz, limit):
-    """Exact distance of the segment p–q to a surface, infinity where it exceeds `limit` mm."""
+def segment_nearest(tree, px, py, pz, qx, qy, qz, limit):
+    """Exact distance of the segment p–q to a surface and its leaf-order triangle; (inf, -1) past `limit` mm.
+
+    The tighter the limit, the fewer triangles are looked at.
+    """
     ux, uy, uz = qx - px, qy - py, qz - pz
     mx, my, mz = px + 0.5 * ux, py + 0.5 * uy, pz + 0.5 * uz
-    best = limit * limit
-    found = False
+    best, which = limit * limit, -1
     stack = np.empty(STACK, np.int32)
     stack[0], depth = 0, 1
     while depth > 0:
@@ -143,10 +156,10 @@ def segment_distance(tree, px, py, pz, qx, qy, qz, limit):
         if size > 0:
             for i in range(tree.first[node], tree.first[node] + size):
                 d = segment_triangle2(tree.a, tree.ab, tree.ac, i, px, py, pz, ux, uy, uz)
-                if d <= best:
-                    best, found = d, True
-            if best == 0.0:
-                return 0.0
+                if d < best or (which < 0 and d <= best):
+                    best, which = d, i
+            if best == 0.0 and which >= 0:
+                return 0.0, which
         elif size == 0:
             left = tree.first[node]
             near = _box_offset2(tree.low, tree.high, left, mx, my, mz)
@@ -156,7 +169,21 @@ def segment_distance(tree, px, py, pz, qx, qy, qz, limit):
             else:
                 stack[depth], stack[depth + 1] = left, left + 1
             depth += 2
-    return math.sqrt(best) if found else np.inf
+    if which < 0:
+        return np.inf, -1
+    return math.sqrt(best), which
+
+
+@kernel
+def _upper_bound(tree, px, py, pz, qx, qy, qz, limit):
+    """Return a bound on a segment's distance: the least of five of its points', or the limit."""
+    best = limit
+    for k in range(5):
+        f = 0.25 * k
+        d = nearest_point(tree, px + f * (qx - px), py + f * (qy - py), pz + f * (qz - pz), best)[0]
+        if d < best:
+            best = d
+    return min(limit, best * (1.0 + 1e-9) + 1e-9)
 
 
 @kernel
@@ -208,16 +235,18 @@ def _field_verdict(slack, px, py, pz, qx, qy, qz):
 
 @kernel
 def _judge(
-    entry, normal, tip, longest, least_sine, spheres, slack, nearest_group, bone, bone_group, tree, needs,
-    groups, node_needs,
+    entry, normal, tip, longest, least_sine, heading, least_cosine, spheres, slack, nearest_group, bone,
+    bone_group, tree, needs, groups, node_needs,
 ):  # fmt: skip
-    """Return the status of one path before ultrasound: length, skin angle, zones, structures."""
+    """Return the status of one path before ultrasound: length, angle, direction, zones, structures."""
     ux, uy, uz = entry[0] - tip[0], entry[1] - tip[1], entry[2] - tip[2]
     length = math.sqrt(ux * ux + uy * uy + uz * uz)
     if length > longest or length < 1e-6:
         return TOO_LONG
     if (ux * normal[0] + uy * normal[1] + uz * normal[2]) < least_sine * length:
         return SKIN_ANGLE
+    if -(ux * heading[0] + uy * heading[1] + uz * heading[2]) < least_cosine * length:
+        return DIRECTION
     for k in range(spheres.shape[0]):
         along = (spheres[k, 0] - tip[0]) * ux + (spheres[k, 1] - tip[1]) * uy + (spheres[k, 2] - tip[2]) * uz
         f = min(max(along / (length * length), 0.0), 1.0)
@@ -253,30 +282,34 @@ def _judge(
 
 @parallel_kernel
 def _judge_all(
-    entries, normals, tips, longest, least_sine, spheres, slack, nearest_group, bone, bone_group, tree, needs,
-    groups, node_needs, status,
+    entries, normals, tips, longest, least_sine, heading, least_cosine, spheres, slack, nearest_group, bone,
+    bone_group, tree, needs, groups, node_needs, status,
 ):  # fmt: skip
     for i in prange(entries.shape[0]):
         for j in range(tips.shape[0]):
             status[i, j] = _judge(
-                entries[i], normals[i], tips[j], longest, least_sine, spheres, slack, nearest_group,
-                bone, bone_group, tree, needs, groups, node_needs,
+                entries[i], normals[i], tips[j], longest, least_sine, heading, least_cosine, spheres, slack,
+                nearest_group, bone, bone_group, tree, needs, groups, node_needs,
             )  # fmt: skip
 
 
 def judge_all(
-    entries_mm, normals, tips_mm, longest_mm, least_angle_deg, spheres, slack, nearest_group, bone,
-    bone_group, obstacles,
+    entries_mm, normals, tips_mm, longest_mm, least_angle_deg, heading, cone_deg, spheres, slack,
+    nearest_group, bone, bone_group, obstacles,
 ) -> Bytes:  # fmt: skip
     """Status of every entry × tip, (entries, tips) uint8; nothing else of a pair is kept.
 
-    normals : (entries, 3) outward at the skin.  spheres : (n, 4) forbidden, radius grown by the needle's.
+    normals : (entries, 3) outward at the skin.
+    heading, cone_deg : unit direction (3,) and half-angle of the cone in which a needle may travel.
+    spheres : (n, 4) forbidden, radius grown by the needle's.
     slack : Field of least (distance − need).  nearest_group : (nx, ny, nz) int8, the class it belongs to.
     """
     status = np.empty((len(entries_mm), len(tips_mm)), np.uint8)
     _judge_all(
         points(entries_mm), points(normals), points(tips_mm), float(longest_mm),
-        math.sin(math.radians(least_angle_deg)), cast(spheres, np.float64, (None, 4), "spheres"),
+        math.sin(math.radians(least_angle_deg)), cast(heading, np.float64, (3,), "heading"),
+        math.cos(math.radians(cone_deg)) if cone_deg < 180.0 else -2.0,
+        cast(spheres, np.float64, (None, 4), "spheres"),
         slack, cast(nearest_group, np.int8, (None, None, None), "nearest_group"),
         bone, int(bone_group), obstacles.tree, obstacles.need_mm, obstacles.group,
         obstacles.node_need_mm, status,
@@ -307,11 +340,12 @@ def _node_needs(tree, need):
 
 
 @parallel_kernel
-def _segment_distances(tree, starts, ends, limit, result):
+def _segment_distances(tree, starts, ends, limit, result, triangle):
     for i in prange(starts.shape[0]):
-        result[i] = segment_distance(
-            tree, starts[i, 0], starts[i, 1], starts[i, 2], ends[i, 0], ends[i, 1], ends[i, 2], limit
-        )
+        px, py, pz = starts[i, 0], starts[i, 1], starts[i, 2]
+        qx, qy, qz = ends[i, 0], ends[i, 1], ends[i, 2]
+        bound = _upper_bound(tree, px, py, pz, qx, qy, qz, limit)
+        result[i], triangle[i] = segment_nearest(tree, px, py, pz, qx, qy, qz, bound)
 
 
 def segment_distances(
@@ -319,9 +353,121 @@ def segment_distances(
 ) -> Floats:
     """Exact distance of segments to a surface, (n,) mm; 0 where they pierce it, infinity beyond the limit."""
     starts, ends = points(starts_mm, "starts_mm"), points(ends_mm, "ends_mm")
-    result = np.empty(len(starts))
-    _segment_distances(tree, starts, ends, float(limit_mm), result)
+    result, triangle = np.empty(len(starts)), np.empty(len(starts), np.int32)
+    _segment_distances(tree, starts, ends, float(limit_mm), result, triangle)
     return result
+
+
+@parallel_kernel
+def _strayed_distances(tree, px, py, pz, tips, known, limit, result):
+    for i in prange(tips.shape[0]):
+        qx, qy, qz = tips[i, 0], tips[i, 1], tips[i, 2]
+        bound = math.sqrt(
+            segment_triangle2(tree.a, tree.ab, tree.ac, known, px, py, pz, qx - px, qy - py, qz - pz)
+        )
+        bound = min(limit, bound * (1.0 + 1e-9) + 1e-9)
+        result[i] = segment_nearest(tree, px, py, pz, qx, qy, qz, bound)[0]
+
+
+def strayed_distances(
+    tree: Bvh, entry_mm: npt.ArrayLike, aim_mm: npt.ArrayLike, tips_mm: npt.ArrayLike, limit_mm: float = 1e6
+) -> Floats:
+    """Exact distances of the segments from one entry to many tips about an aim, (n,) mm, inf past the limit.
+
+    The triangle nearest to the aimed path bounds every other path, which makes this fast.
+    """
+    entry, tips = cast(entry_mm, np.float64, (3,), "entry_mm"), points(tips_mm, "tips_mm")
+    result, triangle = np.empty(1), np.empty(1, np.int32)
+    _segment_distances(tree, points(entry_mm), points(aim_mm), 1e6, result, triangle)
+    if triangle[0] < 0:
+        return np.full(len(tips), np.inf)
+    result = np.empty(len(tips))
+    _strayed_distances(tree, entry[0], entry[1], entry[2], tips, int(triangle[0]), float(limit_mm), result)
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------- fields
+
+
+@kernel
+def _near_hull(vertices, triangles, faces, low, high, reach, result):
+    for t in range(triangles.shape[0]):
+        near = True
+        for f in range(faces.shape[0]):
+            least, most = np.inf, -np.inf
+            for c in range(3):
+                v = triangles[t, c]
+                along = (
+                    vertices[v, 0] * faces[f, 0] + vertices[v, 1] * faces[f, 1] + vertices[v, 2] * faces[f, 2]
+                )
+                least, most = min(least, along), max(most, along)
+            if most < low[f] - reach or least > high[f] + reach:
+                near = False
+                break
+        result[t] = near
+
+
+def near_hull(vertices_mm, triangles, faces, low, high, reach_mm: float) -> npt.NDArray[np.bool_]:
+    """Which triangles may come within a reach of the convex body low ≤ x·face ≤ high; none is left out that
+    does.  faces : (k, 3) unit normals; low, high : (k,).
+    """
+    result = np.zeros(len(triangles), np.bool_)
+    _near_hull(
+        points(vertices_mm), cast(triangles, np.int32, (None, 3), "triangles"), points(faces),
+        cast(low, np.float64, (None,), "low"), cast(high, np.float64, (None,), "high"), float(reach_mm),
+        result,
+    )  # fmt: skip
+    return result
+
+
+@parallel_kernel
+def _settle(tree, need, doubt_mm, group, origin, spacing, wanted, votes, slack, nearest, doubt):
+    nx, ny, nz = wanted.shape
+    deepest = 2.0 * spacing  # deeper inside than this only the sign matters
+    for row in prange(nx * ny):
+        i, j = row // ny, row % ny
+        x, y = origin[0] + i * spacing, origin[1] + j * spacing
+        reach = np.inf
+        for k in range(nz):
+            if not wanted[i, j, k]:
+                reach = np.inf
+                continue
+            inside = votes[i, j, k] >= 2
+            # beyond its limit the point learns nothing new from this structure
+            limit = deepest if inside else max(slack[i, j, k], doubt[i, j, k] + doubt_mm) + need
+            if limit <= 0.0:
+                reach = np.inf
+                continue
+            d = nearest_point(tree, x, y, origin[2] + k * spacing, min(limit, reach))[0]
+            if math.isnan(d):
+                reach = np.inf
+                if not inside:
+                    continue
+                d = deepest
+            else:
+                reach = (d + spacing) * (1.0 + 1e-9)
+            if inside:
+                d = -d
+            if d - need < slack[i, j, k]:
+                slack[i, j, k], nearest[i, j, k] = d - need, group
+            doubt[i, j, k] = min(doubt[i, j, k], d - need - doubt_mm)
+
+
+def settle(
+    tree: Bvh, need_mm: float, doubt_mm: float, group: int, origin_mm, spacing_mm: float, wanted, slack,
+    nearest, doubt,
+) -> None:  # fmt: skip
+    """Lower `slack` to the structure's distance − need, `doubt` to distance − need − doubt_mm, on a grid.
+
+    Exact wherever the structure comes nearer than what is there already; inside, exact to two spacings deep
+    and −2 spacings − need beyond.  wanted : which points matter; the arrays are views (nx, ny, nz) written in
+    place.
+    """
+    votes = inside_votes(tree, origin_mm, spacing_mm, wanted.shape)
+    _settle(
+        tree, float(need_mm), float(doubt_mm), int(group), np.asarray(origin_mm, float), float(spacing_mm),
+        wanted, votes, slack, nearest, doubt,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------ ultrasound view
@@ -379,16 +525,41 @@ def _line_to(face, x, z):
 
 
 @kernel
-def rate_view(face, skin, bone, entry, tip, c, xa, za, in_plane, view):
-    """Rate one probe pose for one path; return its cost 0–1, or infinity when the pose does not serve.
+def shown(steep_deg):
+    """Share of a needle's brightness that is left when it runs `steep_deg` to the face, 0–1.
 
-    c : face centre on the skin; xa, za : the probe's unit axes.  Writes view: 0–2 pressed centre, 3 angle
+    Falls slowly to 30 degrees and linearly beyond, as measured in tissue (Schafhalter-Zoppoth 2004: best
+    below 30 degrees, linear decrease with steepness); the two slopes are assumed.
+    """
+    return max(0.05, 1.0 - 0.15 * min(steep_deg, 30.0) / 30.0 - 0.75 * max(0.0, steep_deg - 30.0) / 45.0)
+
+
+@kernel
+def _turned(ya, za, scan):
+    """How far a probe is held from how it should be, 0–1: 15 degrees are free, 60 are all."""
+    away = math.asin(min(1.0, abs(ya[0] * scan[0, 0] + ya[1] * scan[0, 1] + ya[2] * scan[0, 2])))
+    if (scan[1] != 0.0).any():
+        along = za[0] * scan[1, 0] + za[1] * scan[1, 1] + za[2] * scan[1, 2]
+        away = max(away, math.acos(min(1.0, max(-1.0, along))))
+    return min(1.0, max(0.0, math.degrees(away) - 15.0) / 45.0)
+
+
+@kernel
+def rate_view(face, skin, bone, entry, tip, c, xa, za, in_plane, scan, lifted, best, view):
+    """Rate one probe pose for one path; return its cost 0–1, or infinity when the pose does not serve or
+    cannot cost less than `best`.  lifted : how many of seven points of the face may stand off the skin.
+
+    c : face centre on the skin; xa, za : the probe's unit axes.  scan : (2, 3) direction the image plane
+    should hold and the one the beam should look in (zero: any).  Writes view: 0–2 pressed centre, 3 angle
     between beam and needle, 4 window fraction, 5 tip depth, 6 visibility, 7 largest distance of the distal
     20 mm from the plane.
     """
     ya = np.array([
         za[1] * xa[2] - za[2] * xa[1], za[2] * xa[0] - za[0] * xa[2], za[0] * xa[1] - za[1] * xa[0],
     ])  # fmt: skip
+    turned = _turned(ya, za, scan) if in_plane else 0.0
+    if 0.2 * turned >= best:
+        return np.inf
     # contact: press until the whole face lies in tissue, as far as tissue gives way
     worst, outside = 0.0, 0
     half = face.half_angle_rad if face.half_angle_rad > 0.0 else face.half_width_mm
@@ -401,7 +572,7 @@ def rate_view(face, skin, bone, entry, tip, c, xa, za, in_plane, view):
         if gap > face.press_mm:
             outside += 1
         worst = max(worst, gap)
-    if outside > 1:
+    if outside > lifted:
         return np.inf
     press = min(worst, face.press_mm)
     cx, cy, cz = c[0] + press * za[0], c[1] + press * za[1], c[2] + press * za[2]
@@ -421,6 +592,17 @@ def rate_view(face, skin, bone, entry, tip, c, xa, za, in_plane, view):
     pz = tx * za[0] + ty * za[1] + tz * za[2]
     _, _, along_x, along_z, depth, within = _line_to(face, px, pz)
     if not within or depth < 3.0 or depth > face.depth_mm - 2.0:
+        return np.inf
+    bx = along_x * xa[0] + along_z * za[0]
+    by = along_x * xa[1] + along_z * za[1]
+    bz = along_x * xa[2] + along_z * za[2]
+    angle = math.degrees(math.acos(min(1.0, abs(ux * bx + uy * by + uz * bz))))
+    steep = 90.0 - angle
+    visible = shown(steep)
+    if not in_plane:  # only the tip's spot shows
+        visible = 0.3
+    rest = 0.2 * depth / face.depth_mm + 0.2 * turned
+    if 0.6 * (1.0 - visible) + rest >= best:
         return np.inf
     free = 0
     out = 0.0
@@ -444,18 +626,10 @@ def rate_view(face, skin, bone, entry, tip, c, xa, za, in_plane, view):
         elif k == 0:
             return np.inf  # bone over the target
     window = free / 6.0
-    bx = along_x * xa[0] + along_z * za[0]
-    by = along_x * xa[1] + along_z * za[1]
-    bz = along_x * xa[2] + along_z * za[2]
-    angle = math.degrees(math.acos(min(1.0, abs(ux * bx + uy * by + uz * bz))))
-    steep = 90.0 - angle
-    visible = 1.0 - 0.9 * max(0.0, steep - 30.0) / 60.0
-    if not in_plane:
-        visible = 0.35
     visible *= window
     view[0], view[1], view[2] = cx, cy, cz
     view[3], view[4], view[5], view[6], view[7] = angle, window, depth, visible, out
-    return 0.8 * (1.0 - visible) + 0.2 * depth / face.depth_mm
+    return 0.6 * (1.0 - visible) + rest
 
 
 @kernel
@@ -472,9 +646,11 @@ def _dress(skin, c, reach, t):
 
 
 @kernel
-def best_view(face, skin, bone, entry, normal, tip, gaps, pose, view):
+def best_view(face, skin, bone, entry, normal, tip, gaps, scan, pose, view):
     """Find the cheapest probe pose for one path; return (cost, technique):
-    0 in-plane, 1 out-of-plane, -1 none.
+    0 in-plane, 1 out-of-plane (only where no pose in plane serves), -1 none.
+
+    In plane the face stands along the skin's mean normal; the best place is then tried rocked as well.
 
     Writes pose (9,): face centre, x axis (in-plane: away from the entry), z axis; view as `rate_view`.
     """
@@ -494,7 +670,7 @@ def best_view(face, skin, bone, entry, normal, tip, gaps, pose, view):
     t = t / flat
     best, technique = np.inf, -1
     trial = np.empty(8)
-    c = np.empty(3)
+    c, place = np.empty(3), np.empty(9)
     for k in range(gaps.shape[0]):
         away = gaps[k] + face.half_width_mm
         px, py, pz = entry[0] + away * t[0], entry[1] + away * t[1], entry[2] + away * t[2]
@@ -521,11 +697,24 @@ def best_view(face, skin, bone, entry, normal, tip, gaps, pose, view):
         c -= off * y
         value = sample(skin, c[0], c[1], c[2])
         c += value * z
-        cost = rate_view(face, skin, bone, entry, tip, c, x, z, True, trial)
+        cost = rate_view(face, skin, bone, entry, tip, c, x, z, True, scan, 1, best, trial)
         if cost < best:
             best, technique = cost, 0
             view[:] = trial
             pose[0:3], pose[3:6], pose[6:9] = trial[0:3], x, z
+            place[0:3], place[3:6], place[6:9] = c, x, z
+    if technique == 0:
+        for k in range(4):
+            rock = math.radians((-16.0, -8.0, 8.0, 16.0)[k])
+            x = math.cos(rock) * place[3:6] + math.sin(rock) * place[6:9]
+            z = math.cos(rock) * place[6:9] - math.sin(rock) * place[3:6]
+            bar = best - 0.01
+            cost = rate_view(face, skin, bone, entry, tip, place[0:3], x, z, True, scan, 0, bar, trial)
+            if cost < best:  # held straight unless it is worth it
+                best = cost
+                view[:] = trial
+                pose[0:3], pose[3:6], pose[6:9] = trial[0:3], x, z
+        return best, technique
     # out of plane: the face stands over the tip, across the needle
     px, py, pz, nx, ny, nz = _to_skin(skin, tip[0], tip[1], tip[2])
     z = np.array([-nx, -ny, -nz])
@@ -534,7 +723,7 @@ def best_view(face, skin, bone, entry, normal, tip, gaps, pose, view):
     if size > 1e-3:
         x /= size
         c[0], c[1], c[2] = px, py, pz
-        cost = rate_view(face, skin, bone, entry, tip, c, x, z, False, trial)
+        cost = rate_view(face, skin, bone, entry, tip, c, x, z, False, scan, 1, best, trial)
         if cost < best:
             best, technique = cost, 1
             view[:] = trial
@@ -544,17 +733,18 @@ def best_view(face, skin, bone, entry, normal, tip, gaps, pose, view):
 
 @parallel_kernel
 def _view_all(
-    face, skin, bone, entries, normals, tips, which_entry, which_tip, gaps, cost, technique, poses, views
-):
+    face, skin, bone, entries, normals, tips, which_entry, which_tip, gaps, scan, cost, technique, poses,
+    views,
+):  # fmt: skip
     for i in prange(which_entry.shape[0]):
         e, t = which_entry[i], which_tip[i]
         cost[i], technique[i] = best_view(
-            face, skin, bone, entries[e], normals[e], tips[t], gaps, poses[i], views[i]
+            face, skin, bone, entries[e], normals[e], tips[t], gaps, scan, poses[i], views[i]
         )
 
 
 def view_all(
-    face: ProbeFace, skin, bone, entries_mm, normals, tips_mm, which_entry, which_tip, gaps_mm
+    face: ProbeFace, skin, bone, entries_mm, normals, tips_mm, which_entry, which_tip, gaps_mm, scan
 ) -> tuple[Floats, Ints, Floats, Floats]:
     """Best probe pose of each chosen pair: cost (n,), technique (n,), poses (n, 9), views (n, 8)."""
     n = len(which_entry)
@@ -563,7 +753,8 @@ def view_all(
     _view_all(
         face, skin, bone, points(entries_mm), points(normals), points(tips_mm),
         cast(which_entry, np.int32, (None,), "which_entry"), cast(which_tip, np.int32, (None,), "which_tip"),
-        cast(gaps_mm, np.float64, (None,), "gaps_mm"), cost, technique, poses, views,
+        cast(gaps_mm, np.float64, (None,), "gaps_mm"), cast(scan, np.float64, (2, 3), "scan"), cost,
+        technique, poses, views,
     )  # fmt: skip
     return cost, technique, poses, views
 

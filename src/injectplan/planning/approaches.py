@@ -21,6 +21,10 @@ class Approach:
     anchor : joint → (a point inside the limb, the direction in which to look for the skin).
     radius_mm : how far from the skin anchor an entry may lie (assumed).
     recesses : parts of recess names, most wanted first; none matches: every recess.
+    heading, cone_deg : which way the needle travels (lateral, anterior, proximal) and by how much it may
+        deviate, hard (assumed after the sources' description).
+    scan, beam : how the probe is held: a direction its image plane holds and the one it looks in, same axes;
+        None: any. They order, and never gate.
     """
 
     name: str
@@ -28,7 +32,25 @@ class Approach:
     anchor: Callable[[JointModel], tuple[Floats, Floats]]
     radius_mm: float
     recesses: tuple[str, ...]
+    heading: tuple[float, float, float]
+    cone_deg: float
+    scan: tuple[float, float, float] | None
+    beam: tuple[float, float, float] | None
     source: str
+
+    def heading_in(self, joint: JointModel) -> Floats:
+        """The needle's wanted direction of travel, patient RAS."""
+        return unit(_along(joint, self.heading))
+
+    def scan_in(self, joint: JointModel) -> Floats:
+        """The wanted directions of image plane and beam, (2, 3) patient RAS; zero where any serves."""
+        rows = [np.zeros(3) if d is None else unit(_along(joint, d)) for d in (self.scan, self.beam)]
+        return np.stack(rows)
+
+
+def _along(joint: JointModel, parts: tuple[float, float, float]) -> Floats:
+    axes = joint.axes
+    return parts[0] * axes.lateral + parts[1] * axes.anterior + parts[2] * axes.proximal
 
 
 def _support(joint: JointModel, name: str, direction: Floats) -> Floats:
@@ -88,36 +110,47 @@ APPROACHES: dict[str, Approach] = {
     for a in (
         Approach("suprapatellar-lateral", "knee", _suprapatellar(1.0), 30.0,
                  ("suprapatellar",),
+                 (-0.94, -0.34, 0.0), 40.0, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0),
                  "1 cm above and lateral of the superolateral patella corner, doi:10.1186/1758-2555-3-6"),
         Approach("suprapatellar-medial", "knee", _suprapatellar(-1.0), 30.0,
                  ("suprapatellar",),
+                 (0.94, -0.34, 0.0), 40.0, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0),
                  "the lateral one mirrored; ultrasound success by site: superolateral 100 %, medial 75 %"),
         Approach("midpatellar-lateral", "knee", _midpatellar(1.0), 20.0,
                  ("patellofemoral", "parapatellar", "lateral"),
+                 (-0.9, -0.4, 0.0), 40.0, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0),
                  "lateral edge at half patella height, under the patella, doi:10.1186/1758-2555-3-6"),
         Approach("midpatellar-medial", "knee", _midpatellar(-1.0), 20.0,
                  ("patellofemoral", "parapatellar", "medial"),
+                 (0.9, -0.4, 0.0), 40.0, (1.0, 0.0, 0.0), (0.0, -1.0, 0.0),
                  "the lateral one mirrored"),
         Approach("anterolateral", "knee", _anterior_knee(1.0), 18.0,
                  ("femorotibial", "tibiofemoral", "notch", "central"),
+                 (-0.4, -0.9, 0.0), 45.0, None, None,
                  "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
         Approach("anteromedial", "knee", _anterior_knee(-1.0), 18.0,
                  ("femorotibial", "tibiofemoral", "notch", "central"),
+                 (0.4, -0.9, 0.0), 45.0, None, None,
                  "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
         Approach("hip-anterior-oblique", "hip", _from_origin(25.0, 0.0, -45.0, (0.0, 1.0)), 40.0,
                  ("anterior",),
+                 (-0.35, -0.75, 0.55), 40.0, (-0.55, 0.0, 0.83), (0.0, -1.0, 0.0),
                  "along the neck from distal and lateral to the head-neck junction (Smith; entry assumed)"),
         Approach("hip-lateral", "hip", _from_origin(20.0, 0.0, 0.0, (1.0, 0.35)), 40.0,
                  ("anterior", "lateral", "superior"),
+                 (-0.95, -0.2, 0.2), 45.0, None, None,
                  "above and before the greater trochanter (assumed zone)"),
         Approach("ankle-anteromedial", "ankle", _from_origin(-12.0, 0.0, 3.0, (-0.3, 1.0)), 18.0,
                  ("anterior",),
+                 (0.1, -0.9, 0.4), 50.0, (0.0, 0.0, 1.0), (0.0, -1.0, 0.0),
                  "medial to tibialis anterior at the joint line (assumed offset 12 mm)"),
         Approach("ankle-anterolateral", "ankle", _from_origin(14.0, 0.0, 3.0, (0.3, 1.0)), 18.0,
                  ("anterior",),
+                 (-0.2, -0.9, 0.4), 50.0, (0.0, 0.0, 1.0), (0.0, -1.0, 0.0),
                  "anterolateral sulcus, doi:10.1007/s00276-023-03282-w (assumed offset 14 mm)"),
         Approach("ankle-posterolateral", "ankle", _from_origin(14.0, 0.0, 3.0, (0.5, -1.0)), 20.0,
                  ("posterior",),
+                 (-0.3, 0.9, 0.0), 50.0, (0.0, 0.0, 1.0), (0.0, 1.0, 0.0),
                  "lateral to the Achilles tendon (assumed offset 14 mm)"),
     )
 }  # fmt: skip

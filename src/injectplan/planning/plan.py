@@ -34,10 +34,14 @@ LEAVES_AFTER_MM, OUTSIDE_MM = 4.0, 2.0
 MOST = 6
 APART_MM, APART_DEG = 15.0, 20.0  # trajectories nearer than both are one (assumed)
 # Order of the front only, never a gate (assumed)
-WEIGHTS = {"length_mm": 0.2, "nearness_mm": 0.3, "tip_shallowness_mm": 0.2, "ultrasound_cost": 0.3}
+WEIGHTS = {"length_mm": 0.15, "nearness_mm": 0.2, "tip_shallowness_mm": 0.2, "ultrasound_cost": 0.45}
+DOUBT_WEIGHT, DOUBT_MM = 0.2, 3.0  # added for a path DOUBT_MM short of one sd beyond a margin (assumed)
+DOUBT_BOUND_MM = 0.05  # how far a path may fall short and still count as clear
 
 ASSUMED = (
-    "order of trajectories: 0.2 length, 0.3 vessels and nerves, 0.2 depth in the cavity, 0.3 ultrasound",
+    "order of trajectories: first those a standard deviation clear of every completed structure, then "
+    "0.15 length, 0.2 vessels and nerves, 0.2 depth in the cavity, 0.45 ultrasound",
+    "directions of the named approaches and how the probe is held along them",
     f"skin angle at least {space.LEAST_SKIN_ANGLE_DEG:g} degrees, "
     f"{space.HUB_RESERVE_MM:g} mm of shaft outside",
     f"probe: face pressed in by up to {PRESS_MM:g} mm, housing {2 * HOUSING_MM:g} mm wide, "
@@ -51,7 +55,8 @@ ASSUMED = (
 class Found:
     """The feasible pairs of a search with their objectives, and the status of every pair.
 
-    costs : (n, 4) in the order of WEIGHTS.  status : (entries, targets) uint8 of `kernels.search`.
+    costs : (n, 4) in the order of WEIGHTS.  reserve_mm : (n,) least clearance − margin − placement sd where
+        negative, else 0.  status : (entries, targets) uint8 of `kernels.search`.
     """
 
     candidates: space.Candidates
@@ -60,6 +65,7 @@ class Found:
     which_entry: Ints
     which_tip: Ints
     costs: Floats
+    reserve_mm: Floats
     technique: Ints
     poses: Floats
     views: Floats
@@ -79,7 +85,10 @@ def probe_face(probe: Probe) -> kernel.ProbeFace:
 
 def reason_name(code: int) -> str:
     """Return the document's name of a status code."""
-    names = ("feasible", "length", "skin-angle", "forbidden", "leaves-body", "ultrasound", "bone-on-the-way")
+    names = (
+        "feasible", "length", "skin-angle", "direction", "forbidden", "leaves-body", "ultrasound",
+        "bone-on-the-way",
+    )  # fmt: skip
     return names[code] if code < kernel.OBSTACLE else space.CLASSES[code - kernel.OBSTACLE]
 
 
@@ -95,12 +104,16 @@ def _spheres(constraints: Constraints, radius_mm: float) -> Floats:
 
 
 def _judge(
-    candidates: space.Candidates, field: space.Space, needle: Needle, constraints: Constraints
-) -> Bytes:
-    """Status of all pairs before ultrasound."""
+    joint: JointModel, candidates: space.Candidates, field: space.Space, needle: Needle,
+    constraints: Constraints, approach: Approach | None,
+) -> Bytes:  # fmt: skip
+    """Status of all pairs before ultrasound. A path given at both ends need not keep its approach's cone."""
+    heading, cone = np.array([0.0, 0.0, 1.0]), 180.0
+    if approach is not None and (constraints.entry_mm is None or constraints.target_mm is None):
+        heading, cone = approach.heading_in(joint), approach.cone_deg
     return kernel.judge_all(
         candidates.entries_mm, candidates.normals, candidates.targets_mm,
-        needle.length_mm - space.HUB_RESERVE_MM, space.LEAST_SKIN_ANGLE_DEG,
+        needle.length_mm - space.HUB_RESERVE_MM, space.LEAST_SKIN_ANGLE_DEG, heading, cone,
         _spheres(constraints, 0.5 * needle.outer_mm), field.slack, field.nearest_group, field.bone,
         space.CLASSES.index("bone"), field.obstacles,
     )  # fmt: skip
@@ -119,15 +132,13 @@ def search(
     approach: Approach | None = approach_named(constraints.approach, joint.kind)
     margins = space.margins_of(constraints)
     say("candidates", 0.0)
-    first = space.find_candidates(joint, needle, constraints, approach, None)
+    first = space.find_candidates(joint, needle, constraints, approach)
     corners = np.concatenate([first.entries_mm, first.targets_mm])
     say("distance fields", 0.05)
-    field = space.build_space(joint, needle, margins, np.stack([corners.min(axis=0), corners.max(axis=0)]))
-    candidates = first
-    if constraints.target_mm is None:
-        candidates = space.clear_targets(joint, approach, constraints, field.slack, first)
+    field = space.build_space(joint, needle, margins, corners)
+    candidates = space.clear_targets(joint, constraints, field.slack, first)
     say("search", 0.5)
-    status = _judge(candidates, field, needle, constraints)
+    status = _judge(joint, candidates, field, needle, constraints, approach)
     pairs: Ints = np.argwhere(status == kernel.FEASIBLE).astype(np.int32)
     paths = (candidates.entries_mm, candidates.targets_mm)
     outside = kernel.most_outside(field.skin, *paths, pairs[:, 0], pairs[:, 1], LEAVES_AFTER_MM) > OUTSIDE_MM
@@ -141,6 +152,7 @@ def search(
         cost, technique, poses, views = kernel.view_all(
             probe_face(probe), field.skin, field.bone, candidates.entries_mm, candidates.normals,
             candidates.targets_mm, pairs[:, 0], pairs[:, 1], np.array(GAPS_MM),
+            np.zeros((2, 3)) if approach is None else approach.scan_in(joint),
         )  # fmt: skip
         best_window = float(np.nanmax(views[:, 4], initial=0.0)) if n else 0.0
         seen = np.isfinite(cost) & (views[:, 4] >= LEAST_WINDOW)
@@ -152,7 +164,8 @@ def search(
     costs = np.stack([lengths, space.SOFT_CAP_MM - soft, -candidates.depths_mm[pairs[:, 1]], cost], axis=1)
     return Found(
         candidates=candidates, field=field, status=status, which_entry=pairs[:, 0], which_tip=pairs[:, 1],
-        costs=costs, technique=technique, poses=poses, views=views, best_window=best_window,
+        costs=costs, reserve_mm=kernel.least_along(field.doubt, *paths, pairs[:, 0], pairs[:, 1]),
+        technique=technique, poses=poses, views=views, best_window=best_window,
     )  # fmt: skip
 
 
@@ -213,6 +226,11 @@ def _nearest_miss(joint: JointModel, found: Found, needle: Needle, margins: dict
     ends = c.entries_mm[:, None, :], c.targets_mm[None, :, :]
     away = ends[0] - ends[1]
     length = np.linalg.norm(away, axis=2)
+    if (status == kernel.DIRECTION).any():
+        return (
+            "every path of fitting length and angle runs another way than the approach does: choose another "
+            "approach or 'any'"
+        )
     if (status == kernel.SKIN_ANGLE).any():
         sine = np.einsum("ijk,ik->ij", away, c.normals) / length
         steepest = float(np.degrees(np.arcsin(np.clip(sine[status == kernel.SKIN_ANGLE].max(), -1.0, 1.0))))
@@ -272,7 +290,7 @@ def _trajectory(
         )
     sd = robust.technique_sd_mm(constraints.targeting_sd_mm, technique)
     touched, worst = robust.touch_probability(
-        joint, entry, tip, 0.5 * needle.outer_mm, sd, seed=seed, stream=rank
+        joint, entry, tip, 0.5 * needle.outer_mm, sd, confirmed.clearance_mm, seed=seed, stream=rank
     )
     x, z = pose[3:6], pose[6:9]
     return Trajectory(
@@ -303,13 +321,26 @@ def _trajectory(
     )
 
 
+def _order(found: Found, front: npt.NDArray[np.int64], needle: Needle) -> npt.NDArray[np.int64]:
+    """Sort the front: first what stays one sd clear of every completed structure, then by the score.
+
+    When no path of the front stays clear but others do, the front of those is put before.
+    """
+    clear = found.reserve_mm >= -DOUBT_BOUND_MM
+    if clear.any() and not clear[front].any():
+        among = np.flatnonzero(clear)
+        front = np.concatenate([front, among[kernel.pareto_front(found.costs[among])]])
+    doubt = DOUBT_WEIGHT * np.minimum(-found.reserve_mm[front] / DOUBT_MM, 1.0)
+    return front[np.lexsort([front, scores(found.costs[front], needle) + doubt, ~clear[front]])]
+
+
 def _choose(
     joint: JointModel, needle: Needle, probe: Probe, constraints: Constraints, found: Found,
     front: npt.NDArray[np.int64], margins: dict[str, float], seed: int,
 ) -> tuple[list[Trajectory], list[str]]:  # fmt: skip
     """Walk the front from the best score, keep what is distinct and confirmed, at most MOST."""
     c = found.candidates
-    order = front[np.argsort(scores(found.costs[front], needle), kind="stable")]
+    order = _order(found, front, needle)
     anchors = anchors_of(joint)
     checker = Rechecker(joint, 0.5 * needle.outer_mm, margins)
     chosen: list[Trajectory] = []
@@ -365,11 +396,16 @@ def _skin_quality(joint: JointModel, found: Found, needle: Needle) -> Floats:
         np.maximum.at(quality, found.which_entry, np.clip(1.0 - scores(found.costs, needle), 0.01, 1.0))
     vertices = space.skin_of(joint).vertices_mm
     tree = cKDTree(c.entries_mm)
-    spacing = (
-        float(np.median(np.asarray(tree.query(c.entries_mm, k=2)[0])[:, 1])) if len(c.entries_mm) > 1 else 1.0
-    )
-    away, nearest = (np.asarray(a) for a in tree.query(vertices))
-    return np.where(away <= max(4.0 * spacing, 2.5), quality[nearest], np.nan)
+    some = c.entries_mm[:: max(1, len(c.entries_mm) // 500)]
+    spacing = float(np.median(np.asarray(tree.query(some, k=2)[0])[:, 1])) if len(c.entries_mm) > 1 else 1.0
+    reach = max(4.0 * spacing, 2.5)
+    low, high = c.entries_mm.min(axis=0) - reach, c.entries_mm.max(axis=0) + reach
+    near = np.flatnonzero(((vertices >= low) & (vertices <= high)).all(axis=1))
+    away, nearest = (np.asarray(a) for a in tree.query(vertices[near], distance_upper_bound=reach))
+    result = np.full(len(vertices), np.nan)
+    found_near = away < reach
+    result[near[found_near]] = quality[nearest[found_near]]
+    return result
 
 
 def _notices(joint: JointModel, found: Found, chosen: list[Trajectory], dropped: list[str]) -> list[Notice]:

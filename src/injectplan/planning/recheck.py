@@ -20,7 +20,8 @@ from injectplan.kernels.cast import Floats
 from injectplan.kernels.search import segment_distances
 
 AGREEMENT_MM = 0.02  # two engines farther apart than this do not confirm each other (assumed)
-TOLERANCE_MM = 0.004  # to which the second engine closes in on the least distance
+FAR_MM = 15.0  # beyond it the engines need agree only that it is beyond it
+TOLERANCE_MM = 0.01  # to which the second engine closes in on the least distance
 SURFACING_MM = 1.5  # the path may meet the skin only this near to its entry (assumed)
 
 
@@ -55,6 +56,13 @@ def _polydata(surface: Surface) -> vtkPolyData:
     return result
 
 
+def _enters(surface: Surface, entry_mm: Floats) -> bool:
+    low, high = surface.bounds_mm
+    if np.any(entry_mm < low) or np.any(entry_mm > high):
+        return False
+    return bool(contains(surface.bvh, entry_mm[None])[0])
+
+
 class SecondEngine:
     """Distances by VTK's cell locator. Knows points only, so a segment's least distance is closed in on.
 
@@ -79,7 +87,7 @@ class SecondEngine:
         return float(np.sqrt(float(squared)))
 
     def segment_distance(self, start_mm: Floats, end_mm: Floats) -> float:
-        """Least distance of a segment to the surface, mm, to within TOLERANCE_MM."""
+        """Least distance of a segment to the surface, mm, to TOLERANCE_MM; past FAR_MM, a bound past it."""
         length = float(np.linalg.norm(end_mm - start_mm))
 
         def at(s: float) -> float:
@@ -88,7 +96,7 @@ class SecondEngine:
         f, g = at(0.0), at(length)
         best = min(f, g)
         heap = [((f + g - length) / 2.0, 0.0, length, f, g)]
-        while heap and heap[0][0] < best - TOLERANCE_MM:
+        while heap and heap[0][0] < min(best - TOLERANCE_MM, FAR_MM + 1.0):
             _, a, b, f, g = heapq.heappop(heap)
             middle = float(np.clip(0.5 * (a + b) + 0.5 * (f - g), a + 0.1 * (b - a), b - 0.1 * (b - a)))
             value = at(middle)
@@ -120,14 +128,15 @@ class Rechecker:
         for name, gap in found.items():
             structure = self.joint.structures[name]
             other = self._engine(name).segment_distance(entry_mm, tip_mm) - self.radius_mm
-            apart = max(apart, abs(other - gap))
-            if abs(other - gap) > AGREEMENT_MM:
+            between = abs(other - gap) if min(gap, other) < FAR_MM else 0.0
+            apart = max(apart, between)
+            if between > AGREEMENT_MM:
                 reasons.append(f"the engines find {gap:.3f} and {other:.3f} mm to the {name}")
             elif gap < self.margins_mm[structure.risk]:
                 reasons.append(
                     f"passes the {name} at {gap:.2f} mm (needs {self.margins_mm[structure.risk]:g} mm)"
                 )
-            elif bool(contains(structure.surface.bvh, entry_mm[None])[0]):
+            elif _enters(structure.surface, entry_mm):
                 reasons.append(f"enters inside the {name}")
         depth = -float(signed_distances(self.joint.cavity.surface.bvh, tip_mm[None])[0])
         other_depth = -float(self._cavity.EvaluateFunction(tip_mm.tolist()))

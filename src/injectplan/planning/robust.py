@@ -10,12 +10,12 @@ import numpy as np
 from injectplan.anatomy.model import JointModel
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.field import sample_many
-from injectplan.kernels.search import scatter_tips, segment_distances
+from injectplan.kernels.search import scatter_tips, strayed_distances
 from injectplan.planning.values import HitProbability
 
 ATTEMPTS = 20_000
 TOUCH_ATTEMPTS = 1_000
-FAR_MM = 30.0  # clearances beyond this are given as this
+FAR_MM = 15.0  # clearances beyond this are given as this
 Z95 = 1.959963984540054
 IN_PLANE_SD_MM = 1.63  # PMC5318157: mean distance 2.6 mm in plane, as an isotropic standard deviation
 OUT_OF_PLANE_SD_MM = 2.76  # the same study: mean 4.4 mm out of plane
@@ -74,36 +74,34 @@ def touch_probability(
     tip_mm: Floats,
     radius_mm: float,
     sd_mm: float,
+    clearance_mm: Mapping[str, float],
     *,
     seed: int,
     stream: int = 0,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """By risk class: chance that the needle's wall touches it, and the clearance 95 % of attempts exceed.
 
-    The entry is seen and so exact; the tip errs by `sd_mm` in each direction.
+    The entry is seen and so exact; the tip errs by `sd_mm` in each direction.  clearance_mm : structure → of
+    the needle's wall on the aimed path, as the re-check found it.
     """
     tips = scatter_tips(seed + 1, stream * TOUCH_ATTEMPTS, tip_mm, max(sd_mm, 0.0), TOUCH_ATTEMPTS)
-    starts = np.broadcast_to(entry_mm, tips.shape)
     # A path whose tip strays by r comes nearer by r at most: what is farther than the nearest of its class by
     # twice the largest stray never is the nearest.
     stray = float(np.linalg.norm(tips - tip_mm, axis=1).max())
     aimed: dict[str, dict[str, float]] = {}
-    for name, structure in joint.structures.items():
-        if structure.risk != "none" and len(structure.surface.triangles):
-            gap = float(segment_distances(structure.surface.bvh, entry_mm, tip_mm)[0])
-            aimed.setdefault(structure.risk, {})[name] = gap
+    for name, gap in clearance_mm.items():
+        aimed.setdefault(joint.structures[name].risk, {})[name] = gap
     least: dict[str, Floats] = {}
     for risk, gaps in aimed.items():
         nearest = min(gaps.values())
+        least[risk] = np.full(len(tips), FAR_MM)
         if nearest > FAR_MM + stray:
-            least[risk] = np.full(len(tips), FAR_MM)
             continue
         for name, gap in gaps.items():
             if gap <= nearest + 2.0 * stray:
                 tree = joint.structures[name].surface.bvh
-                found = segment_distances(tree, starts, tips, min(gap, nearest) + stray + 1e-6) - radius_mm
-                least[risk] = np.minimum(least.get(risk, found), found)
-        least[risk] = np.minimum(least[risk], FAR_MM)
+                found = strayed_distances(tree, entry_mm, tip_mm, tips, FAR_MM + radius_mm) - radius_mm
+                least[risk] = np.minimum(least[risk], found)
     touched = {risk: float(np.count_nonzero(gap <= 0.0)) / TOUCH_ATTEMPTS for risk, gap in least.items()}
     return touched, {risk: float(np.quantile(gap, 0.05)) for risk, gap in least.items()}
 

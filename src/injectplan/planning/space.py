@@ -18,7 +18,7 @@ from injectplan.instruments import Needle
 from injectplan.kernels.bvh import build_bvh, nearest_points
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.field import Field, distance_field, sample_many
-from injectplan.kernels.search import Obstacles, gather_obstacles
+from injectplan.kernels.search import Obstacles, gather_obstacles, near_hull, settle
 from injectplan.measure import Notice
 from injectplan.planning.approaches import Approach, skin_anchor
 from injectplan.planning.values import DEFAULT_MARGINS_MM, Constraints
@@ -27,9 +27,13 @@ CLASSES = ("bone", "cartilage", "tendon", "artery", "vein", "nerve", "organ")  #
 SOFT_CLASSES = ("artery", "vein", "nerve", "organ")  # keeping farther off than the margin is worth something
 SOFT_CAP_MM = 10.0  # clearance beyond the margin that still counts as better (assumed)
 ORGAN_MARGIN_MM = 5.0  # no organ lies in the built-in joints; as an artery (assumed)
-SLACK_CAP_MM = 6.0  # the slack field's reach; must not exceed SOFT_CAP_MM
+SLACK_CAP_MM = 4.0  # the slack field's reach
 GRID_MM = 1.0
-SKIN_GRID_MM = 2.0
+SOFT_GRID_MM = 2.0  # of the field that only ranks
+BONE_GRID_MM = 1.5  # of the field that scan lines are traced in; the window is measured on the meshes again
+BONE_CAP_MM = 6.0
+BESIDE_MM = 12.0  # how far scan lines run outside the space between entries and targets (assumed)
+SKIN_GRID_MM = 2.5
 HUB_RESERVE_MM = 2.0  # shaft kept outside the skin, so that the hub never reaches it (assumed)
 LEAST_SKIN_ANGLE_DEG = 20.0  # to the tangent plane; flatter needles slide under the skin (assumed)
 ENTRY_OFF_SKIN_MM = 5.0  # how far a fixed entry may lie off the skin before it is refused (assumed)
@@ -44,6 +48,7 @@ class Candidates:
     targets_mm: Floats
     depths_mm: Floats
     recess: tuple[str, ...]
+    ridge: Ridge | None = None  # what other targets there are, None for a fixed one
     notices: tuple[Notice, ...] = ()
 
 
@@ -53,11 +58,13 @@ class Space:
 
     slack : least of (distance − need) over all classes.  nearest_group : the class it belongs to.
     soft : the same over vessels, nerves and organs, up to SOFT_CAP_MM.  need_mm : class → margin + radius.
+    doubt : least of (distance − need − placement_sd_mm) where negative, else 0.
     """
 
     slack: Field
     nearest_group: npt.NDArray[np.int8]
     soft: Field
+    doubt: Field
     bone: Field
     skin: Field
     obstacles: Obstacles
@@ -167,41 +174,64 @@ def _recesses_wanted(joint: JointModel, approach: Approach | None) -> tuple[list
     return everything, [Notice("recess-unnamed", message)]
 
 
-def spread_targets(
-    joint: JointModel, wanted: list[int], count: int, clear: Field | None
-) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Return up to `count` tips in the middle of the cavity's slit, spread as far apart as they go.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ridge:
+    """The middle of the cavity's slit: positions (n, 3) mm, depths (n,), recess number (n,)."""
 
-    Grid points that are about as deep as any within 3 mm are candidates; those a structure at risk forbids
-    (`clear` well below 0) are put last. The first is the deepest, each next the farthest from those before.
-    """
+    positions_mm: Floats
+    depths_mm: Floats
+    recess: npt.NDArray[np.uint8]
+
+
+def ridge_of(joint: JointModel, wanted: list[int]) -> Ridge:
+    """Grid points of the wanted recesses that are about as deep as any within 3 mm."""
     cavity = joint.cavity
-    values = cavity.field.values
-    depth = -values
     h = cavity.field.spacing_mm
-    reach = 2 * max(1, round(2.0 / h)) + 1
-    ridge = (depth > 0.0) & (depth >= 0.75 * maximum_filter(depth, size=reach))
-    if joint.cavity.recesses and len(wanted) < len(joint.cavity.recesses):
-        ridge &= np.isin(cavity.recess_index, [i + 1 for i in wanted])
-    where = np.argwhere(ridge)
-    if not len(where):
+    inside = cavity.field.values < 0.0
+    if cavity.recesses and len(wanted) < len(cavity.recesses):
+        inside &= np.isin(cavity.recess_index, [i + 1 for i in wanted])
+    if not inside.any():
         raise EmptyStructureError(
             "the cavity holds no point inside the recess asked for: check the model's cavity"
         )
-    positions = cavity.field.origin_mm + h * where
+    half = max(1, round(2.0 / h))
+    part = []
+    for axis in range(3):
+        along = np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis)))
+        part.append(slice(max(0, int(along[0]) - half), int(along[-1]) + half + 1))
+    box = tuple(part)
+    depth = -cavity.field.values[box]
+    where = np.argwhere(inside[box] & (depth >= 0.75 * maximum_filter(depth, size=2 * half + 1)))
     depths = depth[tuple(where.T)].astype(float)
+    where += [s.start for s in part]
+    return Ridge(
+        positions_mm=cavity.field.origin_mm + h * where, depths_mm=depths,
+        recess=cavity.recess_index[tuple(where.T)],
+    )  # fmt: skip
+
+
+def spread_targets(
+    joint: JointModel, ridge: Ridge, count: int, clear: Field | None
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Return up to `count` tips in the middle of the cavity's slit, spread as far apart as they go.
+
+    Those that a structure at risk forbids (`clear` well below 0) are left out while others are left. The
+    first is the deepest, each next the farthest from those before.
+    """
+    positions, depths, index = ridge.positions_mm, ridge.depths_mm, ridge.recess
     if clear is not None:
         free = sample_many(clear, positions) > -0.8661 * clear.spacing_mm
         if free.any():
-            where, positions, depths = where[free], positions[free], depths[free]
+            positions, depths, index = positions[free], depths[free], index[free]
     chosen = [int(np.argmax(depths))]
     away = np.full(len(positions), np.inf)
+    favour = 0.5 + 0.5 * depths / depths.max()
     for _ in range(min(count, len(positions)) - 1):
-        away = np.minimum(away, np.linalg.norm(positions - positions[chosen[-1]], axis=1))
-        chosen.append(int(np.argmax(away * (0.5 + 0.5 * depths / depths.max()))))
-    names = {0: "cavity", **{i + 1: r.name for i, r in enumerate(cavity.recesses)}}
-    index = cavity.recess_index[tuple(where[chosen].T)]
-    return positions[chosen], depths[chosen], tuple(names[int(i)] for i in index)
+        apart = positions - positions[chosen[-1]]
+        np.minimum(away, np.einsum("ij,ij->i", apart, apart), out=away)
+        chosen.append(int(np.argmax(np.sqrt(away) * favour)))
+    names = {0: "cavity", **{i + 1: r.name for i, r in enumerate(joint.cavity.recesses)}}
+    return positions[chosen], depths[chosen], tuple(names[int(i)] for i in index[chosen])
 
 
 def recess_at(joint: JointModel, tip_mm: Floats) -> str:
@@ -213,12 +243,24 @@ def recess_at(joint: JointModel, tip_mm: Floats) -> str:
     return joint.cavity.recesses[number - 1].name if number else "cavity"
 
 
+def _headed(
+    entries: Floats, targets: Floats, heading: Floats, cone_deg: float, longest: float
+) -> npt.NDArray[np.bool_]:
+    """Which entries have a target within reach and within a cone about a heading."""
+    result = np.zeros(len(entries), bool)
+    least = np.cos(np.radians(cone_deg))
+    for target in targets:
+        way = target - entries
+        length = np.linalg.norm(way, axis=1)
+        result |= (length <= longest) & (way @ heading >= least * length)
+    return result
+
+
 def find_candidates(
     joint: JointModel,
     needle: Needle,
     constraints: Constraints,
     approach: Approach | None,
-    clear: Field | None,
 ) -> Candidates:
     """Return where the search may enter and end; fixed points of the constraints stand alone."""
     skin = skin_of(joint)
@@ -227,8 +269,10 @@ def find_candidates(
         targets = np.asarray(constraints.target_mm, dtype=float).reshape(1, 3)
         depths = -sample_many(joint.cavity.field, targets)
         recess: tuple[str, ...] = (recess_at(joint, targets[0]),)
+        ridge = None
     else:
-        targets, depths, recess = spread_targets(joint, wanted, constraints.targets, clear)
+        ridge = ridge_of(joint, wanted)
+        targets, depths, recess = spread_targets(joint, ridge, constraints.targets, None)
     normals = smooth_normals(skin)
     longest = needle.length_mm - HUB_RESERVE_MM
     if constraints.entry_mm is not None:
@@ -242,7 +286,7 @@ def find_candidates(
         corners = skin.triangles[triangle]
         return Candidates(
             entries_mm=nearest, normals=unit(normals[corners].sum(axis=1)), targets_mm=targets,
-            depths_mm=depths, recess=recess, notices=tuple(notices),
+            depths_mm=depths, recess=recess, ridge=ridge, notices=tuple(notices),
         )  # fmt: skip
     centers = skin.vertices_mm[skin.triangles].mean(axis=1)
     allowed = ~_cut_faces(joint, skin)
@@ -251,6 +295,11 @@ def find_candidates(
         allowed &= np.linalg.norm(centers - anchor, axis=1) <= approach.radius_mm
     reach = np.asarray(cKDTree(targets).query(centers)[0])
     near = allowed & (reach <= longest + 2.0)
+    if approach is not None and near.any():
+        heading = approach.heading_in(joint)
+        ahead = _headed(centers[near], targets, heading, approach.cone_deg + 5.0, longest + 2.0)
+        if ahead.any():
+            near[np.flatnonzero(near)[~ahead]] = False
     if not near.any():  # keep the nearest, so that the refusal can name how far the needle falls short
         if not allowed.any():
             raise EmptyStructureError(
@@ -259,67 +308,92 @@ def find_candidates(
         near = allowed & (reach <= reach[allowed].min() + 10.0)
     entries, outward = spread_entries(skin, np.flatnonzero(near), constraints.entries, normals)
     return Candidates(
-        entries_mm=entries, normals=outward, targets_mm=targets, depths_mm=depths, recess=recess,
+        entries_mm=entries, normals=outward, targets_mm=targets, depths_mm=depths, recess=recess, ridge=ridge,
         notices=tuple(notices),
     )  # fmt: skip
 
 
-def clear_targets(
-    joint: JointModel, approach: Approach | None, constraints: Constraints, clear: Field, first: Candidates
-) -> Candidates:
+def clear_targets(joint: JointModel, constraints: Constraints, clear: Field, first: Candidates) -> Candidates:
     """Return the candidates with targets chosen anew among those that no structure at risk forbids."""
-    wanted, _ = _recesses_wanted(joint, approach)
-    targets, depths, recess = spread_targets(joint, wanted, constraints.targets, clear)
+    if first.ridge is None:
+        return first
+    targets, depths, recess = spread_targets(joint, first.ridge, constraints.targets, clear)
     return replace(first, targets_mm=targets, depths_mm=depths, recess=recess)
 
 
-class _Region:
-    """A grid over a box."""
+_FACES = np.array(
+    [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1],
+     [1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]], float,
+)  # fmt: skip
+_FACES /= np.linalg.norm(_FACES, axis=1, keepdims=True)
 
-    def __init__(self, low: Floats, high: Floats, spacing: float) -> None:
-        self.origin = np.asarray(low, dtype=float)
-        self.spacing = spacing
-        self.shape = tuple(int(n) for n in np.maximum(np.ceil((high - low) / spacing).astype(int) + 1, 2))
 
-    def lay(self, surface: Surface, reach: float) -> tuple[tuple[slice, ...], Floats] | None:
-        """Return the part of the grid within `reach` of a surface, and the distances there."""
-        if not len(surface.triangles):
-            return None
+class _Hull:
+    """A convex body of 26 faces about all entries and targets: every path lies in it."""
+
+    def __init__(self, points_mm: Floats) -> None:
+        along = points_mm @ _FACES.T
+        self.low, self.high = along.min(axis=0), along.max(axis=0)
+        self.box = np.stack([points_mm.min(axis=0), points_mm.max(axis=0)])
+
+    def triangles(self, surface: Surface, reach_mm: float) -> npt.NDArray[np.bool_]:
+        """Which triangles may come within `reach_mm`: none is left out that does."""
+        if not len(surface.triangles) or np.any(surface.bounds_mm[0] > self.box[1] + reach_mm):
+            return np.zeros(len(surface.triangles), bool)
+        return near_hull(surface.vertices_mm, surface.triangles, _FACES, self.low, self.high, reach_mm)
+
+
+class _Grid:
+    """Slack, its class and the doubt on a grid, lowered by one structure after another."""
+
+    def __init__(self, hull: _Hull, spacing_mm: float, beside_mm: float, cap_mm: float, reach: float) -> None:
+        low, high = hull.box[0] - beside_mm, hull.box[1] + beside_mm
+        self.origin, self.spacing = low, spacing_mm
+        shape = np.maximum(np.ceil((high - low) / spacing_mm).astype(int) + 1, 2)
+        self.slack = np.full(shape, cap_mm, np.float32)
+        self.nearest = np.full(shape, -1, np.int8)
+        self.doubt = np.zeros(shape, np.float32)
+        self.wanted = np.ones(shape, bool)
+        axes = [low[a] + spacing_mm * np.arange(shape[a]) for a in range(3)]
+        reach = reach + 1.8 * spacing_mm  # the corners of every cell that a path meets
+        for face, least, most in zip(_FACES, hull.low - reach, hull.high + reach, strict=True):
+            x, y, z = (face[a] * axes[a] for a in range(3))
+            along = x[:, None, None] + y[None, :, None] + z[None, None, :]
+            self.wanted &= (along >= least) & (along <= most)
+
+    def lower(self, surface: Surface, need_mm: float, sd_mm: float, group: int, cap_mm: float) -> None:
+        """Take a structure into account."""
+        reach = need_mm + max(cap_mm, sd_mm)
         low, high = surface.bounds_mm
-        first = np.clip(
-            np.floor((low - reach - self.origin) / self.spacing).astype(int), 0, np.array(self.shape) - 2
-        )
-        last = np.clip(
-            np.ceil((high + reach - self.origin) / self.spacing).astype(int), 1, np.array(self.shape) - 1
-        )
-        if np.any(first > last) or np.any(high + reach < self.origin):
-            return None
-        last = np.maximum(last, first + 1)
-        shape = tuple(int(n) for n in last - first + 1)
-        near = distance_field(
-            surface.bvh, self.origin + first * self.spacing, self.spacing, shape, reach  # type: ignore[arg-type]
-        )  # fmt: skip
+        last_point = np.array(self.slack.shape) - 1
+        first = np.floor((low - reach - self.origin) / self.spacing).astype(int)
+        last = np.ceil((high + reach - self.origin) / self.spacing).astype(int)
+        if np.any(first > last_point) or np.any(last < 0):
+            return
+        first, last = np.clip(first, 0, last_point - 1), np.clip(last, 1, last_point)
         part = tuple(slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True))
-        return part, near.values.astype(float)
+        settle(
+            surface.bvh, need_mm, sd_mm, group, self.origin + first * self.spacing, self.spacing,
+            self.wanted[part], self.slack[part], self.nearest[part], self.doubt[part],
+        )  # fmt: skip
 
-    def field(self, values: Floats) -> Field:
-        origin = self.origin.copy()
-        result = np.ascontiguousarray(values, dtype=np.float32)
-        origin.setflags(write=False)
-        result.setflags(write=False)
-        return Field(origin, float(self.spacing), result)
+    def field(self, values: npt.NDArray[np.float32]) -> Field:
+        """Return one of the arrays as a field."""
+        values.setflags(write=False)
+        return Field(self.origin, float(self.spacing), values)
 
 
-def build_space(joint: JointModel, needle: Needle, margins: Mapping[str, float], box_mm: Floats) -> Space:
-    """Build the fields over a box (2, 3) mm and the exact tree of everything at risk in the joint."""
-    low, high = box_mm[0] - 3.0, box_mm[1] + 3.0
-    region = _Region(low, high, GRID_MM)
+def build_space(joint: JointModel, needle: Needle, margins: Mapping[str, float], points_mm: Floats) -> Space:
+    """Build the fields over the hull of all entries and targets (n, 3) and the exact tree of what is at risk.
+
+    Structures and triangles that no path within the hull can come near are left out.
+    """
+    hull = _Hull(points_mm)
     radius = 0.5 * needle.outer_mm
     need = {name: margins[name] + radius for name in CLASSES}
-    slack = np.full(region.shape, SLACK_CAP_MM)  # a lower bound: what lies beyond is farther than this
-    nearest = np.full(region.shape, -1, np.int8)
-    soft = np.full(region.shape, SOFT_CAP_MM)
-    bone = np.full(region.shape, need["bone"] + SLACK_CAP_MM)
+    main = _Grid(hull, GRID_MM, 3.0, SLACK_CAP_MM, 0.0)
+    soft = _Grid(hull, SOFT_GRID_MM, 3.0, SOFT_CAP_MM, 0.0)
+    bone = _Grid(hull, BONE_GRID_MM, BESIDE_MM, BONE_CAP_MM, BESIDE_MM)
     corners, triangles, needs, groups = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], [], []
     used, present = 0, []
     for group, name in enumerate(CLASSES):
@@ -327,33 +401,31 @@ def build_space(joint: JointModel, needle: Needle, margins: Mapping[str, float],
         if members:
             present.append(name)
         for structure in members.values():
-            surface = structure.surface
-            corners.append(surface.vertices_mm)
-            triangles.append(surface.triangles + np.int32(used))
-            used += len(surface.vertices_mm)
-            needs.append(np.full(len(surface.triangles), need[name]))
-            groups.append(np.full(len(surface.triangles), group, np.int32))
-            laid = region.lay(surface, need[name] + (SOFT_CAP_MM if name in SOFT_CLASSES else SLACK_CAP_MM))
-            if laid is None:
+            surface, sd = structure.surface, structure.placement_sd_mm
+            if name == "bone" and hull.triangles(surface, BESIDE_MM + BONE_CAP_MM).any():
+                bone.lower(surface, 0.0, 0.0, group, BONE_CAP_MM)
+            if name in SOFT_CLASSES and hull.triangles(surface, need[name] + SOFT_CAP_MM).any():
+                soft.lower(surface, need[name], 0.0, group, SOFT_CAP_MM)
+            if not hull.triangles(surface, need[name] + max(SLACK_CAP_MM, sd)).any():
                 continue
-            part, distance = laid
-            closer = distance - need[name] < slack[part]
-            slack[part] = np.where(closer, distance - need[name], slack[part])
-            nearest[part] = np.where(closer, group, nearest[part])
-            if name in SOFT_CLASSES:
-                soft[part] = np.minimum(soft[part], distance - need[name])
-            if name == "bone":
-                bone[part] = np.minimum(bone[part], distance)
-    whole = build_bvh(np.concatenate(corners), np.concatenate(triangles))
+            main.lower(surface, need[name], sd, group, SLACK_CAP_MM)
+            chosen = hull.triangles(surface, need[name])
+            corners.append(surface.vertices_mm)
+            triangles.append(surface.triangles[chosen] + np.int32(used))
+            used += len(surface.vertices_mm)
+            needs.append(np.full(int(chosen.sum()), need[name]))
+            groups.append(np.full(int(chosen.sum()), group, np.int32))
     obstacles = gather_obstacles(
-        whole,
+        build_bvh(np.concatenate(corners), np.concatenate(triangles)),
         np.concatenate(needs) if needs else np.zeros(0),
         np.concatenate(groups) if groups else np.zeros(0, np.int32),
     )
-    body = _Region(low - 20.0, high + 20.0, SKIN_GRID_MM)
-    skin = distance_field(skin_of(joint).bvh, body.origin, SKIN_GRID_MM, body.shape, 40.0)  # type: ignore[arg-type]
-    nearest.setflags(write=False)
+    low, high = hull.box[0] - 23.0, hull.box[1] + 23.0
+    shape = tuple(int(n) for n in np.ceil((high - low) / SKIN_GRID_MM).astype(int) + 1)
+    skin = distance_field(skin_of(joint).bvh, low, SKIN_GRID_MM, shape, 40.0)  # type: ignore[arg-type]
+    main.nearest.setflags(write=False)
     return Space(
-        slack=region.field(slack), nearest_group=nearest, soft=region.field(soft), bone=region.field(bone),
-        skin=skin, obstacles=obstacles, need_mm=need, present=tuple(present),
+        slack=main.field(main.slack), nearest_group=main.nearest, soft=soft.field(soft.slack),
+        doubt=main.field(main.doubt), bone=bone.field(bone.slack), skin=skin, obstacles=obstacles,
+        need_mm=need, present=tuple(present),
     )  # fmt: skip
