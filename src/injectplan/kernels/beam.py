@@ -381,7 +381,7 @@ def _label_columns(
             Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), origins[column, 0],
             origins[column, 1],
             origins[column, 2], d[0], d[1], d[2], back, step, ts[column], which[column], counts[column],
-            column, out,
+            np.int64(column), out,
         )  # fmt: skip
     for row in prange(height):
         for column in range(width):

@@ -912,7 +912,7 @@ def _walk_lines(
         walk_line(
             Solids(Mesh(tree, skin), makeup), Mesh(fill_tree, fill_skin), medium, texture, options, grid,
             rays, rod,
-            line, out,
+            np.int64(line), out,  # a prange's own index is unsigned and would compile the walk a second time
         )  # fmt: skip
 
 
