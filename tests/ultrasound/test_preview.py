@@ -151,3 +151,12 @@ def test_the_scene_around_a_pose_gives_the_same_bytes():
         assert np.array_equal(a.envelope_db, b.envelope_db)
         assert np.array_equal(a.labels, b.labels)
         assert len(near.solids.mesh.skin.a) < 0.8 * len(whole.solids.mesh.skin.a)
+
+
+def test_a_pressed_convex_probe_couples_over_its_whole_face_and_a_raw_one_where_it_touches():
+    flat = {"muscle": (box([-90, -90, 0], [90, 90, 120]), "muscle", 35)}
+    probe = replace(probe_model("curvilinear-5"), lines=64)
+    for raw, low, high in ((False, 1.0, 1.0), (True, 0.02, 0.2)):
+        scene = AcousticScene.from_solids(flat, replace(probe, raw=raw), background="air")
+        frame = simulate_frame(scene, Pose.identity(), display=SHOWN)
+        assert low <= frame.extra["contact_fraction"] <= high

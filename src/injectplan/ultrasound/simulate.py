@@ -29,6 +29,8 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 # Gel that still couples, a face this close to the skin counts as touching (assumed): where physics is
 # tested hardly any, in pictures what a sonographer puts on.
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
+# A convex face is pressed in until its sides couple too; the tissue it meets rises to it (assumed).
+PRESSED_MM = 10.0
 VEIL_DB = -41.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
 # Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
@@ -113,8 +115,9 @@ def _options(scene: AcousticScene) -> echo.Options:
     if len(probe.tgc_db) > 1:
         slope = max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
     veil = 0.0 if probe.raw or not probe.veil else math.exp(neper * VEIL_DB)
+    film = GEL_MM if probe.kind == "linear" else PRESSED_MM
     return echo.Options(
-        scene.background, COUPLING_FILM_MM if probe.raw else GEL_MM, probe.refraction,
+        scene.background, COUPLING_FILM_MM if probe.raw else film, probe.refraction,
         not probe.raw and probe.texture, veil, neper * (slope - VEIL_DB_MM),
     )  # fmt: skip
 
