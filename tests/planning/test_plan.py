@@ -17,7 +17,7 @@ from injectplan.kernels import search as kernel
 from injectplan.kernels._jit import set_threads
 from injectplan.kernels.bvh import nearest_points, signed_distances
 from injectplan.kernels.search import segment_distances
-from injectplan.planning import Constraints, plan_document, plan_injection, space
+from injectplan.planning import APPROACHES, Constraints, plan_document, plan_injection, space
 from injectplan.planning.plan import count_reasons, search
 from injectplan.planning.recheck import FAR_MM, Rechecker, SecondEngine
 from oracles_planning import capsule, ellipsoid, shell_joint, sphere, structure, toy_knee
@@ -262,6 +262,23 @@ def test_named_approaches_enter_where_they_say(knee):
             assert side * t.entry_mm[0] > 0
             assert t.entry_mm[1] > 0
             assert 0 < t.entry_mm[2] < 70
+            approach = APPROACHES[name]
+            way, heading = (t.tip_mm - t.entry_mm) / t.length_mm, approach.heading_in(knee)
+            assert np.degrees(np.arccos(way @ heading)) <= approach.cone_deg + 1e-6
+        assert plan.searched.rejected_by["direction"] > 0
+
+
+def test_what_stays_clear_of_a_doubtful_structure_comes_first(knee):
+    """A tendon known to ±6 mm: the first path stays margin + 6 mm off it, and the front is what it was."""
+    tendon = replace(knee.structures["quadriceps_tendon"], placement_sd_mm=6.0, source="completed")
+    doubtful = replace(knee, structures={**knee.structures, "quadriceps_tendon": tendon})
+    sure, unsure = (plan_injection(j, NEEDLE, PROBE, SMALL, seed=3) for j in (knee, doubtful))
+    assert unsure.pareto_size == sure.pareto_size
+    assert unsure.searched.feasible == sure.searched.feasible
+    gaps = [t.clearance_mm["quadriceps_tendon"] for t in unsure.trajectories]
+    assert gaps[0] >= 1.0 + 6.0 - 0.2
+    far = [gap >= 7.2 for gap in gaps]
+    assert far == sorted(far, reverse=True) or min(gaps[: sum(far)]) > 6.8
 
 
 # ---------------------------------------------------------------------------------------------- refusals
