@@ -23,6 +23,7 @@ NEPER = 0.11512925464970229  # nepers a dB
 # Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
 TAIL, TAIL_STEP_MM, TAIL_FALL = 4, 0.13, 0.42
 ROUGH_DB, ROUGH_DB_DEG = 30.0, 1.0
+BONE_SPREAD_MM = 0.3
 BONE_GAIN = 3.16  # of a bone's line in pictures: facing bone is the brightest thing in public frames
 FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
 
@@ -812,14 +813,17 @@ def walk_sub_ray(
                 floor = medium.floor[after] if hard_wall else max(medium.floor[after], medium.floor[tissue])
                 diffuse = _diffuse_part(floor, hard_wall, facing, cos1) * grid.rough[n]
                 mirror *= grid.plane_weight[plane, n]
+                sigma = grid.sigma_z
                 if hard_wall and options.patterned:
                     mirror *= BONE_GAIN
+                    # a steep surface spreads over the beam's width in depth: its line thickens, without beads
+                    sigma = math.hypot(sigma, min(BONE_SPREAD_MM, 0.4 * abs(gx) * grid.smear_x[n]))
                 # One phase per surface and side, so that neighbours neither cancel nor add systematically.
                 outer = now if sign > 0 else solid
                 phase = 2.0 * math.pi * 0.6180339887 * (2 * outer + (1 if sign > 0 else 0))
                 _echo_of(
                     texture.grain, texture.matrix, texture.origin, texture.shift, texture.scale, qx, qy, qz,
-                    mirror * kept, mirror * diffuse, phase, depth, grid.step, grid.sigma_z,
+                    mirror * kept, mirror * diffuse, phase, depth, grid.step, sigma,
                     hard_wall and options.patterned, spec_re, spec_im,
                 )  # fmt: skip
         hard = medium.shear[after] > 0.0 or medium.air[after] > 0
