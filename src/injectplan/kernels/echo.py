@@ -22,7 +22,7 @@ C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
 # Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
 TAIL, TAIL_STEP_MM, TAIL_FALL = 4, 0.13, 0.42
-ROUGH_DB, ROUGH_DB_DEG = 30.0, 1.0
+ROUGH_DB, ROUGH_DB_DEG, STEEP_DEG = 30.0, 1.0, 45.0  # steeper flanks fade by another dB a degree
 BONE_SPREAD_MM = 0.3
 BONE_GAIN = 3.16  # of a bone's line in pictures: facing bone is the brightest thing in public frames
 FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
@@ -593,7 +593,8 @@ def _diffuse_part(floor, solid, facing, cos1):
     part = floor * math.sqrt(max(0.0, 1.0 - facing * facing))
     if solid:
         tilt = math.degrees(math.acos(min(1.0, cos1)))
-        return min(0.9, part * math.exp(NEPER * max(0.0, ROUGH_DB - ROUGH_DB_DEG * tilt)))
+        raised = max(0.0, ROUGH_DB - ROUGH_DB_DEG * tilt) - max(0.0, tilt - STEEP_DEG)
+        return min(0.9, part * math.exp(NEPER * raised))
     return part * cos1
 
 
