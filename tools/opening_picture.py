@@ -28,12 +28,14 @@ def main(case_path: Path, out: Path) -> None:
     best = plan.trajectories[0]
     scene = AcousticScene.of(joint, case.probe)
     frame = preview_guidance(best, scene, needle=case.needle, frames=2, display=case.display).frames[-1]
-    stills = [
-        pictures.scene(
-            joint, best, probe_width_mm=case.probe.width_mm, from_lateral_deg=angle, width=430, height=HEIGHT
-        )
-        for angle in (20.0, 70.0)
-    ]
+    stills = pictures.scenes(
+        joint,
+        best,
+        from_lateral_deg=(20.0, 70.0),
+        probe_width_mm=case.probe.width_mm,
+        width=430,
+        height=HEIGHT,
+    )
     rows = int(np.flatnonzero(np.isfinite(frame.depth_mm).any(axis=1)).max()) + 1
     grey = Image.fromarray(frame.bmode[:rows])
     grey = grey.resize((round(grey.width * HEIGHT / grey.height), HEIGHT), Image.Resampling.BILINEAR)

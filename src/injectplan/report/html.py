@@ -116,8 +116,10 @@ def _pictures(parts: ReportParts) -> dict[str, Any]:
     through = best.tip_mm if best is not None else joint.axes.origin_mm
     result: dict[str, Any] = {
         "stills": [
-            _embed(pictures.scene(joint, best, probe_width_mm=parts.probe_width_mm, from_lateral_deg=angle))
-            for angle in (20.0, 80.0)
+            _embed(still)
+            for still in pictures.scenes(
+                joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=parts.probe_width_mm
+            )
         ],
         "planes": _embed(pictures.three_planes(joint, through, best)),
         "frames": [

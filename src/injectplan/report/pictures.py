@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from injectplan.alignment import Line
 from injectplan.anatomy.model import JointModel
 from injectplan.kernels.cast import Bytes, Floats
 from injectplan.planning.values import Trajectory
-from injectplan.report.raycast import Camera, Solid, box, render, tube
+from injectplan.report.raycast import Camera, Scenery, Solid, box, coarse, render, tube
 from injectplan.structures import all_structures
 from injectplan.ultrasound.values import Frame
 
 NEEDLE_COLOUR = (0.85, 0.10, 0.45)
+CELL_MM = 0.6  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
 PROBE_COLOUR = (0.35, 0.45, 0.60)
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -196,32 +198,34 @@ def needle_solids(trajectory: Trajectory, probe_width_mm: float) -> list[Solid]:
     ]
 
 
-def scene(
+def scenes(
     joint: JointModel,
     trajectory: Trajectory | None = None,
     *,
+    from_lateral_deg: Sequence[float],
     probe_width_mm: float = 38.0,
-    from_lateral_deg: float = 45.0,
-    width: int = 560,
-    height: int = 640,
-    skin: bool = True,
-) -> Bytes:
-    """Draw the joint in 3-D, with the needle and the probe of a trajectory."""
-    solids = _solids(joint, skin=skin)
+    width: int = 520,
+    height: int = 600,
+) -> list[Bytes]:
+    """Draw the joint in 3-D from several sides, with the needle and the probe of a trajectory."""
+    solids = [replace(s, surface=coarse(s.surface, CELL_MM)) for s in _solids(joint, skin=True)]
     if trajectory is not None:
         solids += needle_solids(trajectory, probe_width_mm)
-    bones = [s.surface.bounds_mm for n, s in joint.structures.items() if s.risk == "bone"]
+    scenery = Scenery.of(solids)
+    bones = [s.surface.bounds_mm for s in joint.structures.values() if s.risk == "bone"]
     extent = np.concatenate([*bones, [joint.axes.origin_mm]]) @ joint.axes.proximal
-    reach = 1.05 * (extent.max() - extent.min())
-    height_mm = float(np.clip(reach, 120.0, 260.0))
-    camera = _camera(joint, from_lateral_deg, height_mm, joint.axes.origin_mm)
-    return render(solids, camera, width=width, height=height)
+    height_mm = float(np.clip(1.05 * (extent.max() - extent.min()), 120.0, 260.0))
+    return [
+        render(scenery, _camera(joint, angle, height_mm, joint.axes.origin_mm), width=width, height=height)
+        for angle in from_lateral_deg
+    ]
 
 
 def joint_views(joint: JointModel) -> Bytes:
     """Draw a joint for `views.png`: three planes above, two 3-D stills below."""
     planes = three_planes(joint, joint.axes.origin_mm)
-    stills = [scene(joint, from_lateral_deg=a, width=planes.shape[1] // 2, height=560) for a in (15.0, 75.0)]
+    half = planes.shape[1] // 2
+    stills = scenes(joint, from_lateral_deg=(15.0, 75.0), width=half, height=560)
     below = np.concatenate(stills, axis=1)
     pad = planes.shape[1] - below.shape[1]
     below = np.pad(below, ((0, 0), (0, pad), (0, 0)), constant_values=255)
