@@ -272,9 +272,10 @@ def json_schema(name: str) -> _Schema:
     """Return the JSON Schema (draft 2020-12) of a document; an unknown name raises UsageError."""
     if name not in _SCHEMAS:
         raise UsageError(f"schema {name!r} is not known: one of {', '.join(schema_names())}")
+    schema = _SCHEMAS[name]
     return {
+        **schema,
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"injectplan {name}",
-        "description": NOT_A_DEVICE,
-        **_SCHEMAS[name],
+        "description": f"{schema.get('description', '')} For {NOT_A_DEVICE}.".strip(),
     }
