@@ -29,13 +29,11 @@ def run_and_show(case: Path, common: Common) -> int:
     with progress(common) as report:
         result = run_case(read, progress=report)
         document = record_of(result)
-        finish_quietly = common.out is not None
-        if finish_quietly:
+        if common.out is not None:
             from injectplan.files import atomic_folder
 
-            assert common.out is not None
             with atomic_folder(common.out) as folder:
-                write_case_result(result, folder, progress=report)
+                write_case_result(result, document, folder, progress=report)
     finish(document, common, table=lambda shown: print_summary(document, shown))
     if common.out is not None and not common.json:
         print(common.out / "report.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -68,27 +69,32 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
     alignment = plan = preview = dose = None
     with clock("joint"):
         joint, hashes = joint_of(case, progress=clock.within)
-    with clock("alignment"), _kept(refusals, "alignment"):
-        alignment = measure_alignment(joint.bones, joint.side, joint=joint.kind, seed=case.seed)
-    with clock("plan"), _kept(refusals, "plan"):
-        plan = plan_injection(
-            joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # The axes need one core for seconds and nothing waits for them: measured while the rest goes on.
+        measuring = beside.submit(
+            measure_alignment, joint.bones, joint.side, joint=joint.kind, seed=case.seed
         )
-    if plan is not None:
-        best = plan.trajectories[0]
-        with clock("dose"), _kept(refusals, "dose"):
-            dose = estimate_dose(best, joint, case.injectate, case.needle, seed=case.seed)
-        with clock("preview"), _kept(refusals, "preview"):
-            scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
-            preview = preview_guidance(
-                best,
-                scene,
-                needle=case.needle,
-                fill_states=dose.fill_states if dose is not None else (),
-                display=case.display,
-                seed=case.seed,
-                progress=clock.within,
+        with clock("plan"), _kept(refusals, "plan"):
+            plan = plan_injection(
+                joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
             )
+        if plan is not None:
+            best = plan.trajectories[0]
+            with clock("dose"), _kept(refusals, "dose"):
+                dose = estimate_dose(best, joint, case.injectate, case.needle, seed=case.seed)
+            with clock("preview"), _kept(refusals, "preview"):
+                scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
+                preview = preview_guidance(
+                    best,
+                    scene,
+                    needle=case.needle,
+                    fill_states=dose.fill_states if dose is not None else (),
+                    display=case.display,
+                    seed=case.seed,
+                    progress=clock.within,
+                )
+        with clock("alignment"), _kept(refusals, "alignment"):
+            alignment = measuring.result()
     return CaseResult(
         case=case,
         joint=joint,

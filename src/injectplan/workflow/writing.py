@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from injectplan.planning import Plan
 from injectplan.report import pictures
 from injectplan.report.html import ReportParts, write_report
 from injectplan.ultrasound import Frame
-from injectplan.workflow.steps import record_of
 from injectplan.workflow.story import CaseResult
 
 Document = Mapping[str, Any]
@@ -90,25 +90,34 @@ def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | 
 
 
 def write_case_result(
-    result: CaseResult, folder: Path, *, progress: Callable[[str, float], None] | None = None
+    result: CaseResult,
+    record: Document,
+    folder: Path,
+    *,
+    progress: Callable[[str, float], None] | None = None,
 ) -> None:
     """Write everything a run gave: record, report, model, plan, alignment, dose, frames, preview."""
     say = progress or (lambda label, fraction: None)
     say("report", 0.0)
-    record = record_of(result)
     (folder / "model").mkdir()
-    save_joint(result.joint, folder / "model")
+    with ThreadPoolExecutor(max_workers=1) as beside:  # packing the joint leaves a core for the pictures
+        saving = beside.submit(save_joint, result.joint, folder / "model")
+        _write_parts(result, record, folder)
+        say("report: pictures", 0.4)
+        write_report(record, _report_parts(result), folder / "report.html")
+        saving.result()
     _write_json(record["model"], folder / "model" / "model.json")
+    _write_json(record, folder / "record.json")
+    say("report", 1.0)
+
+
+def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
     _write_json(record["alignment"], folder / "alignment.json")
     write_plan(result.plan, record["plan"], folder)
     if record["dose"] is not None:
         write_dose(record["dose"], folder)
     if result.preview is not None:
         _write_preview(result, folder)
-    say("report: pictures", 0.4)
-    write_report(record, _report_parts(result), folder / "report.html")
-    _write_json(record, folder / "record.json")
-    say("report", 1.0)
 
 
 def _report_parts(result: CaseResult) -> ReportParts:
