@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from command_line import run_as_user
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+# A first call compiles, so a time limit on an example would fail at random; in CI the examples are fixed.
+settings.register_profile("injectplan", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("injectplan")
 REQUIRE_ALL = os.environ.get("INJECTPLAN_REQUIRE_ALL") == "1"
 
 
