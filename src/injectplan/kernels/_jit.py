@@ -1,6 +1,11 @@
 """How kernels are compiled, said once.
 
-- Flags: all of fast-math except `nnan` and `ninf`. NaN means "no hit" here, and full fast-math lets the
+- No fast-math, except in the picture's own loops (`image_kernel`). A kernel is compiled once for itself and
+  again inside each caller; with `reassoc` or `contract` the copies may round differently, and which copy a
+  process runs depends on whether it compiled or loaded them: plans differed in the last bit between a first
+  run and the next. As written, the same expression gives the same bits everywhere, and neither the search nor
+  a frame became measurably slower (docs/decisions/0010).
+- The picture's flags are all of fast-math except `nnan` and `ninf`: NaN means "no hit" here, and those let the
   compiler drop NaN tests.
 - One lock around parallel kernels: without libgomp numba falls back to its workqueue layer, which aborts the
   process when two Python threads call at once.
@@ -56,22 +61,17 @@ from numba.core import cgutils, types  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 from numba.np import arrayobj  # noqa: E402
 
-_POLICY: dict[str, Any] = {"fastmath": FLAGS, "error_model": "numpy", "nogil": True, "cache": True}
+_POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
 def kernel(function: _F) -> _F:
-    """Compile a kernel that runs on one thread and may be called from other kernels."""
+    """Compile a kernel that runs on one thread and may be called from other kernels; rounds as written."""
     return numba.njit(**_POLICY)(function)
 
 
-def inline_kernel(function: _F) -> _F:
-    """Compile a small kernel that the compiler is asked to inline into its callers."""
-    return numba.njit(**_POLICY, inline="always")(function)
-
-
-def exact_kernel(function: _F) -> _F:
-    """Compile a kernel as written, with no fast-math: the same expression gives the same bits everywhere."""
-    return numba.njit(**{**_POLICY, "fastmath": False})(function)
+def image_kernel(function: _F) -> _F:
+    """Compile a loop over samples or pixels, called from one place, whose sums may be taken in any order."""
+    return numba.njit(**_POLICY, fastmath=FLAGS)(function)
 
 
 def wrapping_kernel(function: _F) -> _F:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.kernels._jit import kernel, parallel_kernel, prange
+from injectplan.kernels._jit import image_kernel, kernel, parallel_kernel, prange
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
 from injectplan.kernels.chance import hash64
 from injectplan.kernels.echo import C0, Mesh, Solids, best_of, cross, crossings, lobe, overlap_of
@@ -204,7 +204,7 @@ def points_line(focus, points, amplitude, o, d, lat, ele, through, reach, re, im
             _pulse(re, im, depth, step, focus.sigma_z, through[int(depth / step)] * share * amplitude[p], 0.0)
 
 
-@kernel
+@image_kernel
 def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, power, marks, envelope):
     """Filter across lines by depth, add needle and points, detect: power (lines, samples), envelope in dB.
 
@@ -259,7 +259,7 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
             shown[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
 
 
-@kernel
+@image_kernel
 def add_look(power, line_at, sample_at, share, out, first):
     """Add one look's amplitude to the compound's grid. line_at (lines, samples): its line, -1 = none."""
     lines, samples = out.shape
@@ -281,7 +281,7 @@ def add_look(power, line_at, sample_at, share, out, first):
             to[k] += share[line, k] * np.float32(math.sqrt(p))
 
 
-@kernel
+@image_kernel
 def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, out, squared):
     """Grey 0-255 (float32) of every sample: noise of the receiver, TGC and gain, log, range.
 
@@ -304,7 +304,7 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
             to[k] = min(np.float32(255.0), max(np.float32(0.0), (db - low_db) * scale))
 
 
-@kernel
+@image_kernel
 def smooth_lines(grey, wl, wd, out):
     """Three-tap smoothing of grey across lines (weight wl each side) and along depth (wd)."""
     lines, samples = grey.shape

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.kernels._jit import kernel, parallel_kernel, prange
+from injectplan.kernels._jit import image_kernel, kernel, parallel_kernel, prange
 from injectplan.kernels.bvh import Bvh, all_hits_of_ray
 from injectplan.kernels.cast import Bytes, Floats, Floats32, Ints
 
@@ -264,7 +264,7 @@ def overlap_of(slope, f_number):
     return f_number * 2.0 * s / (1.0 - s * s) if s < 1.0 else np.inf
 
 
-@kernel
+@image_kernel
 def lerp_grain(grain, x, y, z, scale):
     """Complex speckle at a place in texture voxels (positive), of unit power wherever it is sampled."""
     i, j, k = int(x), int(y), int(z)
@@ -284,7 +284,7 @@ def lerp_grain(grain, x, y, z, scale):
     return re * s, im * s
 
 
-@kernel
+@image_kernel
 def speckle_run(grain, x0, y0, z0, dx, dy, dz, first, last, level, fall, weight, re, im):
     """Add the speckle of samples first … last - 1 of one segment to re and im; return the level after.
 
@@ -332,7 +332,7 @@ def speckle_run(grain, x0, y0, z0, dx, dy, dz, first, last, level, fall, weight,
     return level
 
 
-@kernel
+@image_kernel
 def pattern_weights(pattern, gains, a, b, c, da, db, dc, first, last, weight, out):
     """Multiply the weights of samples first … last - 1 by a pattern's amplitudes along (a, b, c)."""
     for n in range(first, last):
@@ -341,7 +341,7 @@ def pattern_weights(pattern, gains, a, b, c, da, db, dc, first, last, weight, ou
         out[n] = weight[n] * gains[at]
 
 
-@kernel
+@image_kernel
 def add_pulse(re, im, depth, step, sigma, real, imag):
     """Add a Gaussian pulse of this peak at a depth to a line; four standard deviations each side."""
     first = max(0, math.ceil((depth - 4.0 * sigma) / step))
@@ -621,7 +621,7 @@ def _echo_of(
             add_pulse(re, im, depth, step, sigma_z, real, imag)
 
 
-@kernel
+@image_kernel
 def _axial(re, im, half, out_re, out_im):
     """Filter a line along depth by a symmetric kernel, half of it given; ends count as zero."""
     n, taps = re.shape[0], half.shape[0]
@@ -931,7 +931,7 @@ def walk_lines(
     )  # fmt: skip
 
 
-@kernel
+@image_kernel
 def _calibrate_line(grain, step, samples, planes, line, re, im):
     one, two = np.float32(1.0), np.float32(2.0)
     re[:] = np.float32(0.0)
