@@ -5,8 +5,8 @@
   process runs depends on whether it compiled or loaded them: plans differed in the last bit between a first
   run and the next. As written, the same expression gives the same bits everywhere, and neither the search nor
   a frame became measurably slower (docs/decisions/0010).
-- The picture's flags are all of fast-math except `nnan` and `ninf`: NaN means "no hit" here, and those let the
-  compiler drop NaN tests.
+- The picture's flags are all of fast-math except `nnan` and `ninf`: NaN means "no hit" here, and those two
+  let the compiler drop NaN tests.
 - One lock around parallel kernels: without libgomp numba falls back to its workqueue layer, which aborts the
   process when two Python threads call at once.
 - The cache's folder is keyed by a hash of all kernels' sources, numba's version and the compile policy,
