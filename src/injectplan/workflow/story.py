@@ -65,13 +65,22 @@ class CaseResult:
         return tuple(dict.fromkeys(n for part in parts for n in getattr(part, "notices", ())))
 
 
-def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
-    """Run a whole case. Refusals (exit 3) are kept in the result, so that what came before is not lost."""
+Reached = Callable[[JointModel, Plan | None], None]
+
+
+def run_case(case: Case, *, progress: Progress | None = None, reached: Reached | None = None) -> CaseResult:
+    """Run a whole case. Refusals (exit 3) are kept in the result, so that what came before is not lost.
+
+    reached : called with the joint once it stands, and again with the plan: what can be written or drawn from
+        them may begin while the rest goes on.
+    """
     clock = _Clock(progress)
     refusals: dict[str, RefusedError] = {}
     alignment = plan = preview = dose = None
     with clock("joint"):
         joint, hashes = joint_of(case, progress=clock.within)
+    if reached is not None:
+        reached(joint, None)
     with ThreadPoolExecutor(max_workers=1) as beside:
         # The axes need one core for seconds and nothing waits for them: measured while the rest goes on.
         measuring = beside.submit(
@@ -82,6 +91,8 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
                 joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
             )
         if plan is not None:
+            if reached is not None:
+                reached(joint, plan)
             best = plan.trajectories[0]
             with clock("dose"), _kept(refusals, "dose"):
                 dose = estimate_dose(best, joint, case.injectate, case.needle, seed=case.seed)
