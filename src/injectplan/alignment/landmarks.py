@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, section_at
 from injectplan.alignment.bones import Bone, prepare
@@ -155,8 +156,7 @@ def _neighbours(femur: Bone, tibia: Bone) -> bool:
         return False
     some = femur.points[:: max(1, len(femur.points) // 1500)]
     other = tibia.points[:: max(1, len(tibia.points) // 1500)]
-    gap = np.sqrt(((some[:, None] - other[None]) ** 2).sum(axis=2)).min()
-    return bool(gap < 30.0)
+    return bool(KDTree(other).query(some)[0].min() < 30.0)
 
 
 def _apart(femur: FemurFit, tibia: TibiaFit) -> str:
