@@ -14,7 +14,7 @@ from injectplan.alignment.fits import fit_line
 from injectplan.errors import EmptyStructureError, LandmarkError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
-from injectplan.kernels.cast import Bools, Floats
+from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
 COARSE_MM = 4.0  # longer edges than this are refined along curved patches before anything is fitted
@@ -87,20 +87,27 @@ def _outward(points: Floats, triangles: Indices) -> Indices:
     return triangles if volume >= 0 else triangles[:, ::-1]
 
 
-def _largest_piece(points: Floats, triangles: Indices) -> tuple[Indices, int]:
+def _pieces(points: Floats, triangles: Indices) -> tuple[Indices, Floats]:
+    """The connected piece of every triangle and the pieces' areas, mm²."""
     graph = coo_array(
         (np.ones(2 * len(triangles), dtype=np.int8),
          (triangles[:, [0, 1]].ravel(), triangles[:, [1, 2]].ravel())),
         shape=(len(points), len(points)),
     )  # fmt: skip
     count, label = connected_components(graph, directed=False)
-    if count == 1:
-        return triangles, 0
     area = 0.5 * np.linalg.norm(_crosses(points, triangles), axis=1)
-    of_triangle = label[triangles[:, 0]]
-    areas = np.bincount(of_triangle, weights=area, minlength=count)
-    loose = int(np.sum((areas > 0) & (np.arange(count) != np.argmax(areas))))
-    return triangles[of_triangle == np.argmax(areas)], loose
+    of_triangle = np.asarray(label[triangles[:, 0]], dtype=np.int64)
+    return of_triangle, np.asarray(np.bincount(of_triangle, area, count), dtype=np.float64)
+
+
+def split(surface: Surface, share: float) -> list[Surface]:
+    """The connected pieces of a surface that have at least this share of the largest one's area."""
+    points, triangles = _weld(surface.vertices_mm, surface.triangles.astype(np.int64))
+    of_triangle, areas = _pieces(points, triangles)
+    large = np.flatnonzero(areas >= share * areas.max())
+    if len(large) < 2:
+        return [surface]
+    return [Surface(points, triangles[of_triangle == i]) for i in large]
 
 
 def _smooth(points: Floats, triangles: Indices, vectors: Floats, edge_mm: float, radius_mm: float) -> Floats:
@@ -127,7 +134,7 @@ def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]
     cross = _crosses(points, triangles)
     normals = np.zeros_like(points)
     third = np.repeat(np.linalg.norm(cross, axis=1) / 6.0, 3)
-    weights = np.bincount(triangles.ravel(), third, len(points))
+    weights = np.asarray(np.bincount(triangles.ravel(), third, len(points)), dtype=np.float64)
     for axis in range(3):
         normals[:, axis] = np.bincount(triangles.ravel(), np.repeat(cross[:, axis], 3), len(points))
     length = np.linalg.norm(normals, axis=1, keepdims=True)
@@ -161,7 +168,9 @@ def prepare(surface: Surface, name: str) -> Bone:
     if not len(surface.triangles):
         raise EmptyStructureError(f"{name} has no triangles: give its surface, or leave it out")
     points, triangles = _weld(surface.vertices_mm, surface.triangles.astype(np.int64))
-    triangles, loose = _largest_piece(points, triangles)
+    of_triangle, areas = _pieces(points, triangles)
+    loose = int(np.count_nonzero(areas)) - 1
+    triangles = triangles[of_triangle == np.argmax(areas)]
     used, triangles = np.unique(triangles, return_inverse=True)
     points, triangles = points[used], triangles.reshape(-1, 3)
     if len(points) < 40:
@@ -320,7 +329,9 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
     # bins of like normal and height hold a flat face together; a curved one spreads over many
     cells = np.round(normal * 12.0).astype(np.int64) + 12
     level = np.round((height - height.min()) / 1.5).astype(np.int64)
-    _, bins = np.unique(((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True)
+    _, bins = np.unique(
+        ((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True
+    )
     total = np.bincount(bins, weights=area)
     best, found = 150.0, None
     for i in np.argsort(-total)[:6]:
