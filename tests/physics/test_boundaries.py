@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from injectplan.kernels.echo import fluid_fluid, fluid_solid, snell_cosine
+from injectplan.kernels.boundary import fluid_fluid, fluid_solid, snell_cosine
 from injectplan.tissues import CORTICAL_BONE_ITIS, TISSUES
 from oracles_ultrasound import (
     LOSSLESS,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from injectplan.kernels.cast import Bytes, Floats, Floats32
 from injectplan.kernels.chance import normals
-from injectplan.kernels.echo import GRAIN, PATTERN
+from injectplan.kernels.line_values import GRAIN, PATTERN
 
 INT8_SIGMA = 32.0  # int8 steps per standard deviation: clipped at four
 GAIN_STEP_DB = 0.125  # a pattern's uint8 is 128 + dB / step

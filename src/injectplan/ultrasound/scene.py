@@ -18,7 +18,7 @@ from injectplan.imaging.values import Surface
 from injectplan.instruments import Probe
 from injectplan.kernels.bvh import build_bvh
 from injectplan.kernels.cast import Floats
-from injectplan.kernels.echo import Makeup, Medium, Mesh, Skin, Solids
+from injectplan.kernels.line_values import Makeup, Medium, Mesh, Skin, Solids
 from injectplan.tissues import MUSCLE_SPECKLE_DB, Tissue, assumptions, tissue_of
 from injectplan.ultrasound.patterns import STYLES, VOXEL_MM
 from injectplan.ultrasound.tables import plane_offsets_mm

@@ -12,7 +12,9 @@ from injectplan.errors import BadInputError
 from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.instruments import Probe
-from injectplan.kernels import beam, echo
+from injectplan.kernels import beam, crossing, echo, labels
+from injectplan.kernels import line_values as values
+from injectplan.kernels import needle as needles
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import uniforms
 from injectplan.ultrasound.patterns import (
@@ -61,11 +63,11 @@ class FrameBuffers:
 
         def room(count: int) -> tuple[Any, ...]:
             return (
-                np.zeros((count, echo.ROOM)), np.zeros((count, echo.ROOM), np.int32),
+                np.zeros((count, values.ROOM)), np.zeros((count, values.ROOM), np.int32),
                 np.zeros((count, solids), np.int32),
             )  # fmt: skip
 
-        self.walked = echo.Walked(
+        self.walked = values.Walked(
             single(lines, n), single(lines, n), single(lines, n), single(lines, n),
             np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8), single(lines, 3, n), *room(lines),
         )  # fmt: skip
@@ -85,30 +87,30 @@ class FrameBuffers:
         return self.probe == scene.probe and self.display == display and self.solids == len(scene.names)
 
 
-def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> echo.Rays:
+def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.Rays:
     origin, direction = line_frames(probe, steer_deg)
     elevation = pose.rotation[:, 1].copy()
     direction = np.ascontiguousarray(pose.rotate(direction))
-    return echo.Rays(
+    return values.Rays(
         np.ascontiguousarray(pose.apply(origin)), direction, np.ascontiguousarray(np.cross(elevation,
         direction)),
         elevation, tables.planes_mm,
     )  # fmt: skip
 
 
-def _texture(scene: AcousticScene, tables: Tables, seed: int, look: int) -> echo.Texture:
+def _texture(scene: AcousticScene, tables: Tables, seed: int, look: int) -> values.Texture:
     shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * look
     plain = scene.probe.raw or not scene.probe.texture
     patterns = np.zeros((1, 1, 1, 1), np.uint8) if plain else pattern_volumes()
     if plain:
         patterns.setflags(write=False)
-    return echo.Texture(
+    return values.Texture(
         speckle_texture(), scene.texture_axes / tables.voxel_mm, scene.texture_origin_mm, shift,
         1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns, gain_table(), scene.limb_origin_mm, scene.limb_axes,
     )  # fmt: skip
 
 
-def _options(scene: AcousticScene) -> echo.Options:
+def _options(scene: AcousticScene) -> values.Options:
     probe = scene.probe
     neper = math.log(10.0) / 20.0
     slope = 0.0
@@ -116,27 +118,27 @@ def _options(scene: AcousticScene) -> echo.Options:
         slope = max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
     veil = 0.0 if probe.raw or not probe.veil else math.exp(neper * VEIL_DB)
     film = GEL_MM if probe.kind == "linear" else PRESSED_MM
-    return echo.Options(
+    return values.Options(
         scene.background, COUPLING_FILM_MM if probe.raw else film, probe.refraction,
         not probe.raw and probe.texture, veil, neper * (slope - VEIL_DB_MM),
     )  # fmt: skip
 
 
-def _steel(needle: NeedlePose | None, probe: Probe) -> tuple[echo.Rod, beam.Steel]:
+def _steel(needle: NeedlePose | None, probe: Probe) -> tuple[values.Rod, needles.Steel]:
     if needle is None:
         zero = np.zeros(3)
-        return echo.Rod(zero, zero, 0.0, 0.0), beam.Steel(zero, zero, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        return values.Rod(zero, zero, 0.0, 0.0), needles.Steel(zero, zero, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     axis, tip = np.array(needle.axis), np.array(needle.tip_mm)
     radius = needle.outer_mm / 2.0
     bevel = math.radians(needle.bevel_deg)
     level = NEEDLE_DB if probe.raw else NEEDLE_SHOWN_DB
     return (
-        echo.Rod(tip, axis, needle.length_mm, radius),
-        beam.Steel(tip, axis, needle.length_mm, radius, needle.inner_mm / 2.0, bevel, *level),
+        values.Rod(tip, axis, needle.length_mm, radius),
+        needles.Steel(tip, axis, needle.length_mm, radius, needle.inner_mm / 2.0, bevel, *level),
     )
 
 
-def _fluid(state: FillState | None, scene: AcousticScene) -> echo.Mesh:
+def _fluid(state: FillState | None, scene: AcousticScene) -> values.Mesh:
     """Return the mesh of a fill state's fluid, as far as the scene's rays reach; the last few are kept."""
     if state is None or state.fluid is None or not len(state.fluid.triangles):
         return _NO_FLUID
@@ -149,7 +151,7 @@ def _fluid(state: FillState | None, scene: AcousticScene) -> echo.Mesh:
 
 
 # the surface and the shapes are held so that their ids stay theirs
-_FLUIDS: dict[tuple[int, int], tuple[Surface, object, echo.Mesh]] = {}
+_FLUIDS: dict[tuple[int, int], tuple[Surface, object, values.Mesh]] = {}
 
 
 def simulate_frame(
@@ -231,24 +233,24 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
     beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, b.bmode, b.shadow, b.trusted)
 
 
-def _bounds(scene: AcousticScene, fluid: echo.Mesh) -> tuple[Floats, ...]:
+def _bounds(scene: AcousticScene, fluid: values.Mesh) -> tuple[Floats, ...]:
     solids = scene.solids.mesh.skin
     return solids.low, solids.high, fluid.skin.low, fluid.skin.high
 
 
 def _maps(
-    scene: AcousticScene, b: FrameBuffers, t: Tables, steel: beam.Steel, fluid: echo.Mesh, matrix: Floats
+    scene: AcousticScene, b: FrameBuffers, t: Tables, steel: needles.Steel, fluid: values.Mesh, matrix: Floats
 ) -> None:
     down = matrix[:3, 1] / t.pixel_mm
     first = matrix[:3, 3] + np.outer(np.arange(b.display.width_px), matrix[:3, 0])
-    back = max(echo.distance_behind(*_bounds(scene, fluid), *first[k], *down) for k in (0, -1))
+    back = max(crossing.distance_behind(*_bounds(scene, fluid), *first[k], *down) for k in (0, -1))
     ts, which, counts = b.column_room
-    beam.label_columns(
+    labels.label_columns(
         scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, ts, which,
         counts,
         t.inside, b.labels,
     )  # fmt: skip
-    beam.mark_needle(
+    needles.mark_needle(
         steel,
         matrix,
         t.half_slice_mm,

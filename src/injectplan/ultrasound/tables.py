@@ -14,7 +14,7 @@ import numpy.typing as npt
 from injectplan.instruments import Probe
 from injectplan.kernels.beam import Focus, Scan
 from injectplan.kernels.cast import Bools, Floats, Floats32
-from injectplan.kernels.echo import C0, Grid
+from injectplan.kernels.line_values import C0, Grid
 from injectplan.ultrasound.values import Display
 
 FWHM = math.sqrt(8.0 * math.log(2.0))  # full width at half maximum of a Gaussian in standard deviations

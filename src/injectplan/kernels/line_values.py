@@ -1,0 +1,175 @@
+"""What a scan line's kernels are handed: tissues, surfaces, rays, grid, texture, and what they write.
+
+Lengths in mm, speeds in mm/µs (= km/s); amplitudes are re a perfect planar mirror.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from injectplan.kernels.bvh import Bvh
+from injectplan.kernels.cast import Bytes, Floats, Floats32, Ints
+
+GRAIN = 128  # edge of the periodic speckle texture in voxels
+ROOM = 128  # boundary crossings kept per sub-ray
+PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
+C0 = 1.54  # displayed speed, mm/µs
+NEPER = 0.11512925464970229  # nepers a dB
+FAINT = 1.0e-6  # amplitude below which nothing is followed or drawn
+
+
+class Medium(NamedTuple):
+    """Tissues at the probe's frequency, one entry each, float64.
+
+    loss : two-way amplitude loss, nepers per mm.  echo : rms speckle.  floor : diffuse part of a boundary.
+    anisotropy : dB the speckle falls when the beam runs along the fibres.  air : whether it is air.
+    """
+
+    density: Floats
+    speed: Floats
+    shear: Floats
+    loss: Floats
+    echo: Floats
+    floor: Floats
+    anisotropy: Floats
+    air: Bytes
+
+
+class Skin(NamedTuple):
+    """Closed surfaces' triangles; rows follow their tree's order.
+
+    a, ab, ac (m, 3): a corner and two edges · face (m, 3): outward normal, any length · normals (m, 9): unit
+    normals at the corners · solid (m,): whose triangle it is · low, high (3,): bounds, inf when empty.
+    """
+
+    a: Floats
+    ab: Floats
+    ac: Floats
+    face: Floats
+    normals: Floats32
+    solid: Ints
+    low: Floats
+    high: Floats
+
+
+class Makeup(NamedTuple):
+    """What each solid is made of (n of them, the last one the injected fluid's place).
+
+    tissue, priority, style (0 = plain), fibre (n, 3), axes (n, 3, 3) rows that turn a place into pattern
+    voxels, radial (n,), membrane amplitude.
+    """
+
+    tissue: Ints
+    priority: Ints
+    style: Ints
+    fibre: Floats
+    axes: Floats
+    radial: Bytes
+    membrane: Floats
+
+
+class Mesh(NamedTuple):
+    """Closed surfaces in one tree."""
+
+    tree: Bvh
+    skin: Skin
+
+
+class Solids(NamedTuple):
+    """A mesh and its solids. Parallel kernels take the parts, since numba unpacks one level only."""
+
+    mesh: Mesh
+    makeup: Makeup
+
+
+class Rays(NamedTuple):
+    """One look: line origins, directions, lateral axes (n, 3), elevation axis (3,), plane offsets (k,)."""
+
+    origin: Floats
+    direction: Floats
+    lateral: Floats
+    elevation: Floats
+    planes: Floats
+
+
+class Grid(NamedTuple):
+    """The beam grid's tables along depth (samples), float32 where the inner loops read them.
+
+    step : mm of displayed depth.  sigma_z : axial amplitude sd.
+    grain_weight, plane_weight (planes, samples): elevation weights for speckle, with its normalisation, and
+    for boundaries.  rough (samples): speckle's normalisation on a surface.  smear_x, smear_y : sd that the
+    filters apply.  f_lateral, f_elevation.  axial (taps): half of the symmetric axial filter.
+    """
+
+    step: float
+    sigma_z: float
+    grain_weight: Floats32
+    plane_weight: Floats32
+    rough: Floats32
+    smear_x: Floats32
+    smear_y: Floats32
+    f_lateral: Floats32
+    f_elevation: Floats32
+    axial: Floats32
+
+
+class Texture(NamedTuple):
+    """Speckle (GRAIN³,) int16, two int8 (real low, imaginary high), with its place:
+    voxel = matrix @ (p - origin) + shift; and the patterns.
+
+    scale turns them into a complex normal number of unit power.  patterns (styles, *PATTERN) uint8 index
+    `gains` (256,), amplitude factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
+    """
+
+    grain: npt.NDArray[np.int16]
+    matrix: Floats
+    origin: Floats
+    shift: Floats
+    scale: float
+    patterns: Bytes
+    gains: Floats32
+    axis_origin: Floats
+    axis: Floats
+
+
+class Options(NamedTuple):
+    """What the walk is to do. veil : amplitude re the bone's echo, 0 = none; veil_loss : nepers per mm."""
+
+    background: int
+    film: float
+    refract: bool
+    patterned: bool
+    veil: float
+    veil_loss: float
+
+
+class Rod(NamedTuple):
+    """A needle: tip, unit axis towards the hub, length, outer radius; radius 0 = none."""
+
+    tip: Floats
+    axis: Floats
+    length: float
+    radius: float
+
+
+class Walked(NamedTuple):
+    """What the walk writes, (lines, samples) float32 unless said.
+
+    re, im : complex signal after the axial filter.  through : two-way amplitude transmission.
+    reach : true path in mm at each sample, middle plane.  trust uint8.  contact (lines,) uint8.
+    The rest is room to work in.
+    """
+
+    re: Floats32
+    im: Floats32
+    through: Floats32
+    reach: Floats32
+    trust: Bytes
+    contact: Bytes
+    work: Floats32  # (lines, 3, samples)
+    ts: Floats  # (lines, ROOM)
+    which: Ints
+    counts: Ints  # (lines, solids)
