@@ -16,7 +16,7 @@ from injectplan.anatomy.cartilage import (
 )
 from injectplan.anatomy.measures import cartilage_document
 from injectplan.anatomy.model import COVERED, DENUDED, FAILED, OUTSIDE
-from injectplan.anatomy.regions import regions_of, weighted_quantile
+from injectplan.anatomy.regions import weighted_quantile
 from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
 from injectplan.kernels.bvh import nearest_points
 from oracles_anatomy import ball_ml, mirrored, nearest_by_search, plain_axes, shell
@@ -122,18 +122,6 @@ def test_regions_sum_to_the_whole(name):
     assert sum(p["thickness_mm"]["n"] for p in parts) == document["thickness_mm"]["n"]
     assert ((found.region > 0) == (found.state != OUTSIDE)).all()
     assert len(set(found.regions)) == len(found.regions)
-
-
-def test_the_talar_dome_has_nine_zones_of_equal_area_the_first_front_and_medial():
-    rng = np.random.default_rng(2)
-    points, areas = rng.uniform(-15, 15, (4000, 3)), rng.uniform(0.5, 1.5, 4000)
-    region, names = regions_of("talar_cartilage", points, areas, np.ones(4000, bool), plain_axes("left"))
-    shares = np.array([areas[region == i].sum() for i in range(1, 10)]) / areas.sum()
-    assert names[0] == "zone_1"
-    assert shares == pytest.approx(np.full(9, 1 / 9), abs=0.002)
-    first, last = points[region == 1], points[region == 9]
-    assert first[:, 1].min() > 0 > last[:, 1].max()
-    assert first[:, 0].min() > 0 > last[:, 0].max()  # on a left leg +x is medial
 
 
 def test_a_mirrored_joint_gives_the_same_numbers():
