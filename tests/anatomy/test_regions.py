@@ -13,14 +13,15 @@ from injectplan.anatomy.build import map_all_cartilage, segmented
 from injectplan.anatomy.model import OUTSIDE, JointAxes
 from injectplan.anatomy.regions import DOME, FEMORAL, GUTTERS, HIP, regions_of
 from injectplan.phantoms import knee_cartilage, make_phantom
-from oracles_anatomy import mirrored, moved, plain_axes
+from injectplan.structures import structure
+from oracles_anatomy import plain_axes
 
 LEFT = np.array([-1.0, 1.0, 1.0])
 
 
-def turned(axes: JointAxes, pose) -> JointAxes:
+def turned(axes: JointAxes, pose, translation_mm=0.0, *, side=None) -> JointAxes:
     return JointAxes(
-        side=axes.side, origin_mm=pose @ axes.origin_mm, lateral=pose @ axes.lateral,
+        side=side or axes.side, origin_mm=pose @ axes.origin_mm + translation_mm, lateral=pose @ axes.lateral,
         anterior=pose @ axes.anterior, proximal=pose @ axes.proximal,
     )  # fmt: skip
 
@@ -170,46 +171,43 @@ def test_a_patella_s_facets_meet_at_its_slanting_ridge():
     )  # fmt: skip
 
 
-def measured(surfaces, kind, side):
-    structures = {
-        n: segmented(n, s) for n, s in surfaces.items()
-    }  # as they are: a repair has a grid of its own
-    axes = joint_axes(kind, side, {n: s.surface for n, s in structures.items() if s.risk == "bone"})
+def measured(surfaces, axes):
+    structures = {n: segmented(n, s) for n, s in surfaces.items()}  # unrepaired: a repair has its own grid
     return structures, map_all_cartilage(structures, axes)[0]
 
 
-def region_areas(structures, maps):
-    return {
-        (name, region): structures[m.bone].surface.vertex_areas_mm2[m.region == i].sum()
-        for name, m in maps.items()
-        for i, region in enumerate(m.regions, start=1)
-    }
+def axes_of(phantom):
+    bones = {n: s for n, s in phantom.surfaces.items() if structure(n).risk == "bone"}
+    return joint_axes(phantom.kind, phantom.side, bones)
 
 
 @pytest.mark.parametrize(
     ("kind", "parameters"),
     [("knee", {"flexion_deg": 30.0}), ("hip", {}), ("ankle", {"plantarflexion_deg": 15.0})],
 )
-def test_a_phantom_s_regions_keep_their_areas_in_any_pose_and_mirror(kind, parameters):
+def test_a_phantom_s_regions_stay_with_their_vertices_in_any_pose_and_mirror(kind, parameters):
     phantom = make_phantom(kind, {**parameters, "spacing_mm": 4.0, "slice_mm": 6.0})
-    here = region_areas(*measured(phantom.surfaces, kind, "right"))
+    axes = axes_of(phantom)
+    structures, maps = measured(phantom.surfaces, axes)
     pose = Rotation.from_euler("xyz", [25.0, -40.0, 70.0], degrees=True).as_matrix()
-    there = region_areas(
-        *measured(
-            {n: moved(s, pose, [30.0, -20.0, 500.0]) for n, s in phantom.surfaces.items()}, kind, "right"
-        )
-    )
-    mirror = region_areas(*measured({n: mirrored(s) for n, s in phantom.surfaces.items()}, kind, "left"))
-    assert here.keys() == there.keys() == mirror.keys()
-    for key, area in here.items():
-        # cartilage runs out to nothing: at the rim rounding decides, and a vertex is worth 0.7 mm²
-        assert there[key] == pytest.approx(area, rel=0.006, abs=1.5), key
-        assert mirror[key] == pytest.approx(area, rel=0.006, abs=1.5), key
+    shift = np.array([30.0, -20.0, 500.0])
+    assert len(maps) >= 2
+    for name, found in maps.items():
+        bone = structures[found.bone].surface
+        here = (bone.vertex_areas_mm2, found.state != OUTSIDE)
+        assert len(np.unique(found.region[here[1]])) >= len(found.regions) - 1  # the cup is open below
+        for turn, side, offset in ((pose, "right", shift), (np.diag(LEFT), "left", 0.0)):
+            region, names = regions_of(
+                name, bone.vertices_mm @ turn.T + offset, bone.vertex_normals @ turn.T, *here,
+                turned(axes, turn, offset, side=side),
+            )  # fmt: skip
+            assert names == found.regions
+            assert (region != found.region).sum() <= 3, name  # on a border, where rounding decides
 
 
 def test_the_phantom_knee_s_zones_fall_into_the_regions_of_their_names():
     phantom = make_phantom("knee", {"spacing_mm": 4.0, "slice_mm": 6.0})
-    structures, maps = measured(phantom.surfaces, "knee", "right")
+    structures, maps = measured(phantom.surfaces, axes_of(phantom))
     for zone, cartilage, region in (
         ("medial_condyle", "femoral_cartilage", "medial_central"),
         ("lateral_condyle", "femoral_cartilage", "lateral_central"),

@@ -48,18 +48,32 @@ def _coordinates(points: Floats, axes: JointAxes) -> tuple[Floats, Floats, Float
     return offset @ axes.lateral, offset @ axes.anterior, offset @ axes.proximal
 
 
+def _groove(lateral: Floats) -> Bools:
+    middle = np.abs(lateral) < 4.0
+    return middle if middle.sum() >= 10 else np.abs(lateral) < 10.0
+
+
+def condylar_arc(points: Floats, areas: Floats, axes: JointAxes) -> tuple[Floats, Floats, Floats]:
+    """Unroll femoral cartilage about the condyles: lateral mm, arc degrees, distance from the axis mm, (n,).
+
+    The arc runs about the centre of the circle through the condyles seen from the side: 0 straight down,
+    positive behind, negative in front up to the trochlea's upper edge.
+    """
+    lateral, anterior, proximal = _coordinates(points, axes)
+    condyle = (np.abs(lateral) >= 4.0) & (anterior < weighted_quantile(anterior, areas, 0.6))
+    a, p = _circle(anterior[condyle], proximal[condyle])
+    arc = np.degrees(np.arctan2(a - anterior, p - proximal))
+    return lateral, arc, np.hypot(anterior - a, proximal - p)
+
+
 def _femoral(points: Floats, normals: Floats, areas: Floats, axes: JointAxes) -> Found:
     """Trochlea ahead of the notch; behind it each condyle, central and posterior by its arc.
 
     The trochlea ends where cartilage ends on the middle line: the notch's front. The arc is measured about
     the centre of the circle through the condyles seen from the side.
     """
-    lateral, anterior, proximal = _coordinates(points, axes)
-    middle = np.abs(lateral) < 4.0
-    groove = middle if middle.sum() >= 10 else np.abs(lateral) < 10.0
-    condyle = ~middle & (anterior < weighted_quantile(anterior, areas, 0.6))
-    center_a, center_p = _circle(anterior[condyle], proximal[condyle])
-    arc = np.degrees(np.arctan2(center_a - anterior, center_p - proximal))  # 0 distal, 90 behind
+    lateral, arc, _ = condylar_arc(points, areas, axes)
+    groove = _groove(lateral)
     notch = weighted_quantile(arc[groove], areas[groove], 0.98) if groove.any() else -30.0
     row = np.where(arc <= notch, 0, np.where(arc <= POSTERIOR_FROM_DEG, 1, 2))
     return (1 + 2 * row + (lateral > 0)).astype(np.uint8), FEMORAL

@@ -17,6 +17,7 @@ from injectplan.anatomy.model import JointModel
 from injectplan.injection.values import DoseEstimate
 from injectplan.planning.values import Plan
 from injectplan.report import pictures
+from injectplan.report.maps import cartilage_maps
 from injectplan.ultrasound.values import Frame
 
 
@@ -128,6 +129,8 @@ def _pictures(parts: ReportParts) -> dict[str, Any]:
         ],
         "alignment": _embed(pictures.alignment_drawing(parts.drawing)) if parts.drawing else None,
     }
+    maps = cartilage_maps(joint, pixels=300)
+    result["cartilage"] = _embed(maps) if maps is not None else None
     if parts.dose is not None:
         result["dose"] = _embed(pictures.dose_plots(parts.dose.dose_volume, parts.dose.dose_surface))
     return result

@@ -21,6 +21,7 @@ from injectplan.interop import write_axes, write_markups, write_plan_csv, write_
 from injectplan.planning import Plan
 from injectplan.report import pictures
 from injectplan.report.html import ReportParts, write_report
+from injectplan.report.maps import model_views
 from injectplan.ultrasound import Frame
 from injectplan.workflow.story import CaseResult
 
@@ -35,7 +36,7 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     """Write the saved joint, its document and its picture."""
     save_joint(joint, folder)
     _write_json(document, folder / "model.json")
-    pictures.save(pictures.joint_views(joint), folder / "views.png")
+    pictures.save(model_views(joint), folder / "views.png")
 
 
 def write_t2(document: Document, volume: Volume, folder: Path) -> None:
