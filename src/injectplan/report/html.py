@@ -32,6 +32,7 @@ class ReportParts:
     dose: DoseEstimate | None
     drawing: Sequence[Line]
     stills: Sequence[Bytes]
+    cartilage: Bytes | None
 
 
 def stills(joint: JointModel, plan: Plan | None, probe_width_mm: float) -> list[Bytes]:
@@ -128,6 +129,7 @@ def _pictures(parts: ReportParts) -> dict[str, Any]:
             {"src": _embed(pictures.frame_panel(frame)), "caption": caption}
             for frame, caption in zip(parts.frames, parts.captions, strict=True)
         ],
+        "cartilage": _embed(parts.cartilage) if parts.cartilage is not None else None,
         "alignment": _embed(pictures.alignment_drawing(parts.drawing)) if parts.drawing else None,
     }
     if parts.dose is not None:

@@ -23,6 +23,7 @@ from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import pictures
 from injectplan.report.html import ReportParts, stills, write_report
+from injectplan.report.maps import cartilage_maps, model_views
 from injectplan.ultrasound import Frame
 from injectplan.workflow.steps import record_of
 from injectplan.workflow.story import CaseResult, run_case
@@ -39,7 +40,7 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     """Write the saved joint, its document and its picture."""
     save_joint(joint, folder)
     _write_json(document, folder / "model.json")
-    pictures.save(pictures.joint_views(joint), folder / "views.png")
+    pictures.save(model_views(joint), folder / "views.png")
 
 
 def write_t2(document: Document, volume: Volume, folder: Path) -> None:
@@ -102,12 +103,14 @@ def run_into(
     """
     saving: list[Future[None]] = []
     drawing: list[Future[list[Bytes]]] = []
+    mapping: list[Future[Bytes | None]] = []
     (folder / "model").mkdir()
     with ThreadPoolExecutor(max_workers=1) as beside:
 
         def reached(joint: JointModel, plan: Plan | None) -> None:
             if plan is None:
                 saving.append(beside.submit(save_joint, joint, folder / "model"))
+                mapping.append(beside.submit(cartilage_maps, joint, pixels=300))
             else:
                 drawing.append(beside.submit(stills, joint, plan, case.probe.width_mm))
 
@@ -118,7 +121,7 @@ def run_into(
         _write_parts(result, record, folder)
         say("report: pictures", 0.4)
         drawn = drawing[0].result() if drawing else stills(result.joint, None, case.probe.width_mm)
-        write_report(record, _report_parts(result, drawn), folder / "report.html")
+        write_report(record, _report_parts(result, drawn, mapping[0].result()), folder / "report.html")
         saving[0].result()
     _write_json(record["model"], folder / "model" / "model.json")
     _write_json(record, folder / "record.json")
@@ -135,7 +138,7 @@ def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
         _write_preview(result, folder)
 
 
-def _report_parts(result: CaseResult, drawn: Sequence[Bytes]) -> ReportParts:
+def _report_parts(result: CaseResult, drawn: Sequence[Bytes], mapped: Bytes | None) -> ReportParts:
     preview = result.preview
     chosen = _highlights(preview) if preview is not None else []
     return ReportParts(
@@ -146,6 +149,7 @@ def _report_parts(result: CaseResult, drawn: Sequence[Bytes]) -> ReportParts:
         dose=result.dose,
         drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else [],
         stills=drawn,
+        cartilage=mapped,
     )
 
 
