@@ -11,20 +11,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
-from injectplan.anatomy.completion.dimensions import Dimension
-from injectplan.anatomy.completion.limb import (
-    BMI,
-    Build,
-    Space,
-    add_cavity,
-    body_mass,
-    cavity_of,
-    front_of,
-    levelled,
-    need,
-    sizes_of,
-)  # fmt: skip
-from injectplan.anatomy.completion.painting import paint_labels
+from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
+from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.solids import Frame, Grid, curve, ellipse, ramp, smooth_max, smooth_min
 from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
 from injectplan.kernels.cast import Floats32
@@ -224,9 +213,6 @@ def complete_ankle(
         _cords_and_tendons(build, scale, fat, line, core)
     say("ankle: joint cavity", 0.6)
     cavity = _cavity(build, scale)
-    structures = dict(segmented) | build.made
-    add_cavity(structures, cavity, sizes["capsule_thickness"], capsule=mode == "auto")
     say("ankle: labels", 0.9)
-    labels = paint_labels(structures, grid, 0.8)
-    lines = (*sizes.assumed, f"anterior_fat = {fat:.1f} mm (assumed: by BMI)", *cavity.assumed)
-    return Completed(structures=structures, cavity=cavity, labels=labels, assumed=lines)
+    lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
+    return finished(build, cavity, grid, 0.8, mode=mode, assumed=lines)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, standing_off
-from injectplan.anatomy.completion.solids import Frame, Grid, curve, ramp, smooth_max, smooth_min
+from injectplan.anatomy.completion.kneebuild import Build
+from injectplan.anatomy.completion.solids import (
+    Frame,
+    Grid,
+    coordinates,
+    curve,
+    ramp,
+    smooth_max,
+    smooth_min,
+    still_grid,
+)  # fmt: skip
 from injectplan.anatomy.model import Cavity
 from injectplan.kernels.cast import Array, Bools, Floats32
 from injectplan.kernels.field import Field, sample_many
 
-if TYPE_CHECKING:
-    from injectplan.anatomy.completion.knee import Build
-
-Tissue: TypeAlias = "Callable[[Build, Grid], Floats32]"
+Tissue: TypeAlias = Callable[[Build, Grid], Floats32]
 SPACING_MM = 0.5
 BLOCK = 4  # points along a block's edge when looking for where the cavity may be
 BAND_MM = 1.5
@@ -35,17 +42,6 @@ CARTILAGES = (
 WALLS = ("femur", "tibia", "patella", "medial_meniscus", "lateral_meniscus", *CARTILAGES)
 
 
-def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats32]:
-    """Joint coordinates of a grid's points, three arrays (nx, ny, nz)."""
-    turn = frame.basis.T @ target.frame.basis
-    start = frame.to_joint(target.frame.origin_mm)
-    local = (target.x, target.y, target.z)
-    made = [
-        (sum(local[b] * np.float32(turn[a, b]) for b in range(3)) + np.float32(start[a])) for a in range(3)
-    ]
-    return (np.asarray(made[0]), np.asarray(made[1]), np.asarray(made[2]))
-
-
 def coordinates_at(
     target: Grid, frame: Frame, where: npt.NDArray[np.int64]
 ) -> tuple[Floats32, Floats32, Floats32]:
@@ -55,14 +51,6 @@ def coordinates_at(
     i, j, k = (a.astype(np.float32) for a in np.unravel_index(where, target.shape))
     x, y, z = (start[a] + turn[a, 0] * i + turn[a, 1] * j + turn[a, 2] * k for a in range(3))
     return x, y, z
-
-
-def _still_grid(frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Grid:
-    """The axis-aligned patient grid around a box of joint coordinates."""
-    a, b = np.asarray(low, float), np.asarray(high, float)
-    corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
-    patient = frame.to_patient(corners)
-    return Grid.between(Frame(np.zeros(3), np.eye(3)), patient.min(axis=0), patient.max(axis=0), SPACING_MM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +151,7 @@ def knee_cavity(
     crown = m.trochlea_top + size["recess_height_above_trochlea"]
     low = np.array([m.femur_low[0] - 10, m.femur_low[1] - 12, -16 * s])
     high = np.array([m.femur_high[0] + 10, m.patella_high[1] + 4, crown + 12])
-    grid = _still_grid(frame, low, high)
+    grid = still_grid(frame, low, high, SPACING_MM)
     coarse = _coarse_fields(build, quadriceps, patellar)
     fine, other, film = _nearby(build, grid)
     # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone.
