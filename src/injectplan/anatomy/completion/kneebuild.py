@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from injectplan.anatomy.axes import shaft_axis
-from injectplan.anatomy.completion.kneemarks import Landmarks, find_landmarks
+from injectplan.anatomy.completion.kneemarks import Landmarks, by_slab, find_landmarks
 from injectplan.anatomy.completion.making import Making
 from injectplan.anatomy.completion.solids import Grid, ellipse, ramp, upsample
 from injectplan.kernels.cast import Floats, Floats32
@@ -72,6 +72,22 @@ class Build(Making):
         result = np.minimum(self.femur, self.distance("patella"))
         result = np.minimum(result, np.minimum(self.distance("tibia"), self.shaft("tibia")[0]))
         return np.minimum(result, np.minimum(self.distance("fibula"), self.shaft("fibula")[0]))
+
+    @cached_property
+    def _fluid_fronts(self) -> list[tuple[float, float]]:
+        if "synovial_fluid" not in self.given:
+            return []
+        points = self.vertices["synovial_fluid"]
+        middle = np.abs(points[:, 0] - self.marks.patella_x) < 15.0 * self.marks.scale
+        above = points[:, 2] > float(self.marks.patella_top[2]) - 4.0
+        return by_slab(points[middle & above], 4.0, lambda q: float(q[:, 1].max()))
+
+    def fluid_front(self, z: float) -> float:
+        """Foremost y of the segmented fluid in the middle above the patella; -inf where there is none."""
+        fronts = self._fluid_fronts
+        if not fronts or not fronts[0][0] - 6.0 <= z <= fronts[-1][0] + 6.0:
+            return -np.inf
+        return float(np.interp(z, *np.array(fronts).T))
 
     def shaft(self, bone: str) -> tuple[Floats32, bool]:
         """A bone's shaft beyond the scan, its last section drawn on and rounded; whether there is any."""

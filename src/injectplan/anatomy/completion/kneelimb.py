@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from injectplan.anatomy.completion.kneebuild import Build
-from injectplan.anatomy.completion.kneetendons import patellar_tendon, quadriceps_tendon
+from injectplan.anatomy.completion.kneetendons import patellar_tendon, quadriceps_tendon, tendon_line
 from injectplan.anatomy.completion.solids import ball, curve, ellipse, ramp, smooth_max, smooth_min, tube
 from injectplan.kernels.cast import Floats32
 
@@ -27,6 +27,7 @@ def limb_core(build: Build) -> Floats32:
     cy, a, b = (curve(g.z, {z: v[i] * s for z, v in table.items()}) for i in range(3))
     # squarer in front and behind at the thigh than an ellipse would be: the quadriceps' shoulders
     core = ellipse(g.x - np.float32(0.5 * s), g.y - cy, a, b)
+    core = smooth_max(core, _lid(build), 8.0 * s)
     fossa = ball(g, (1.0 * s, -62.0 * s, 18.0 * s), (17.0 * s, 17.0 * s, 40.0 * s))
     core = smooth_max(core, -fossa, 14.0 * s)
     for x, y, top, size in ((-23.0, -33.0, 30.0, 9.0), (24.0, -32.0, 30.0, 9.0)):  # hamstring tendons
@@ -38,6 +39,8 @@ def limb_core(build: Build) -> Floats32:
     teardrop = ball(g, np.array([-27.0, 25.0, 68.0]) * s, np.array([19.0, 20.0, 26.0]) * s)
     core = smooth_min(core, teardrop, 12.0 * s)
     core = smooth_min(core, build.bones - np.float32(0.6), 5.0 * s)
+    if "synovial_fluid" in build.given:  # an effusion lifts the fascia
+        core = smooth_min(core, build.distance("synovial_fluid") - np.float32(2.0), 5.0 * s)
     core = smooth_min(core, quadriceps_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = smooth_min(core, patellar_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = ndimage.gaussian_filter(core, 0.9, mode="nearest")
@@ -45,6 +48,17 @@ def limb_core(build: Build) -> Floats32:
     core = core / np.clip(slope, 0.5, 1.5)
     # smoothing may not bring a bone or tendon out
     return np.asarray(np.minimum(core, build.bones - np.float32(1.0)), np.float32)
+
+
+def _lid(build: Build) -> Floats32:
+    """How far a point lies before the extensor: the fascia rests on tendon, then muscle."""
+    g, size = build.coarse, build.sizes
+    top = float(build.marks.patella_top[2])
+    line = tendon_line(build)(g.z) + 0.5 * np.float32(size["quadriceps_tendon_thickness"]) + np.float32(1.0)
+    belly = curve(g.z, {top + 32.0: 0.0, top + 73.0: 7.5, top + 113.0: 13.0}) * np.float32(build.marks.scale)
+    x = g.x - np.float32(build.marks.patella_x)
+    lid = g.y - line - belly - np.float32(0.007) * x * x  # both vasti bulge beside the tendon
+    return np.asarray(lid - 60.0 * ramp(g.z, top + 2.0, top - 10.0), np.float32)
 
 
 def fat_over_limb(build: Build) -> Floats32:

@@ -35,7 +35,8 @@ class Landmarks:
     fibula_neck: Floats
 
 
-def _by_slab(points: Floats, step: float, pick: Callable[[Floats], float]) -> list[tuple[float, float]]:
+def by_slab(points: Floats, step: float, pick: Callable[[Floats], float]) -> list[tuple[float, float]]:
+    """One figure per slab of heights, (middle height, figure); slabs of few points are left out."""
     slabs = np.floor(points[:, 2] / step).astype(int)
     return [((k + 0.5) * step, pick(points[slabs == k])) for k in np.unique(slabs) if (slabs == k).sum() > 20]
 
@@ -63,8 +64,8 @@ def find_landmarks(vertices: Mapping[str, Floats]) -> Landmarks:
     middle = both[np.abs(both[:, 0]) < 24.0 * scale]
     shaft = femur[(np.abs(femur[:, 0]) < 9.0 * scale) & (femur[:, 2] > 8.0)]
     shaft = shaft[shaft[:, 2] < femur[:, 2].max() - 5.0]
-    backs = _by_slab(middle, 5.0, lambda q: float(q[:, 1].min()))
-    fronts = _by_slab(shaft, 4.0, lambda q: float(q[:, 1].max()))
+    backs = by_slab(middle, 5.0, lambda q: float(q[:, 1].min()))
+    fronts = by_slab(shaft, 4.0, lambda q: float(q[:, 1].max()))
     if "fibula" in vertices:
         fibula = vertices["fibula"]
         neck = fibula[np.abs(fibula[:, 2] - (fibula[:, 2].max() - 18.0 * scale)) < 3.0]

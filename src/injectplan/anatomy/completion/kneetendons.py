@@ -17,20 +17,25 @@ def tendon_line(build: Build) -> Callable[[npt.ArrayLike], Floats32]:
     m, size = build.marks, build.sizes
     top = float(m.patella_top[2])
     half = 0.5 * size["quadriceps_tendon_thickness"]
+    pole = float(m.patella_top[1]) - half
     stack = size["prefemoral_fat_pad_thickness"] + size["recess_thickness"] + half
 
     def front(z: float) -> float:
         return float(m.front(z))
 
+    def clear(z: float) -> float:
+        """Before the fluid that was segmented, if any: an effusion lifts the tendon off the femur."""
+        return max(build.fluid_front(z + off) for off in (-8.0, 0.0, 8.0)) + half + 1.6
+
     reach = min(build.sizes["limb_above"], 150.0)
     above = top + 45.0
     knots = {
-        top - 12.0: float(m.patella_top[1]) - half + 0.5,
-        top - 4.0: float(m.patella_top[1]) - half - 1.2,
-        top + 14.0: max(front(top + 14.0) + stack + 1.5, float(m.patella_top[1]) - half - 5.0),
-        top + 32.0: max(front(top + 32.0) + stack + 1.0, float(m.patella_top[1]) - half - 6.0),
-        above: max(front(top + 20.0) + stack + 1.0, float(m.patella_top[1]) - half - 5.0),
-        reach + 20.0: max(front(top + 20.0) + stack + 6.0, float(m.patella_top[1]) - half + 1.0),
+        top - 12.0: pole + 0.5,
+        top - 4.0: pole - 1.2,
+        top + 14.0: max(front(top + 14.0) + stack + 1.5, pole - 6.5, clear(top + 14.0)),
+        top + 32.0: max(front(top + 32.0) + stack + 1.0, pole - 11.0, clear(top + 32.0)),
+        above: max(front(top + 20.0) + stack + 1.0, pole - 11.5, clear(above)),
+        reach + 20.0: max(front(top + 20.0) + stack + 6.0, pole - 2.0),
     }
     return lambda z: curve(z, knots)
 

@@ -77,7 +77,7 @@ def add_cavity(
             priority=PRIORITY[info.layer], placement_sd_mm=sd, assumed=assumed,
         )  # fmt: skip
 
-    if "synovial_fluid" not in structures:
+    if "joint_cavity" not in structures:
         structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0, cavity.assumed)
     if capsule and "joint_capsule" not in structures:
         held = cavity.field
