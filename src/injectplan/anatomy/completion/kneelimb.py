@@ -41,6 +41,8 @@ def limb_core(build: Build) -> Floats32:
     core = smooth_min(core, build.bones - np.float32(0.6), 5.0 * s)
     if "synovial_fluid" in build.given:  # an effusion lifts the fascia
         core = smooth_min(core, build.distance("synovial_fluid") - np.float32(2.0), 5.0 * s)
+    for name in build.soft_given:
+        core = smooth_min(core, build.distance(name) - np.float32(1.2), 5.0 * s)
     core = smooth_min(core, quadriceps_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = smooth_min(core, patellar_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = ndimage.gaussian_filter(core, 0.9, mode="nearest")

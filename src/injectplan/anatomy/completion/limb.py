@@ -48,6 +48,22 @@ class Build(Making):
                 np.minimum(result, grid.distance(self.given[name].surface, band_mm), out=result)
         return result
 
+    def followed(self, name: str, heights: Floats) -> Floats | None:
+        """Middle of a segmented cord at these heights z, (n, 3); None without it.
+
+        Beyond its ends it runs on straight up and down.
+        """
+        if name not in self.given:
+            return None
+        points = self.vertices(name)
+        middles = [points[np.abs(points[:, 2] - z) < 8.0] for z in heights]
+        seen = np.array([len(m) > 3 for m in middles])
+        if not seen.any():
+            return None
+        at = np.array([m.mean(axis=0) for m, one in zip(middles, seen, strict=True) if one])
+        nearest = np.abs(np.arange(len(heights))[:, None] - np.flatnonzero(seen)).argmin(axis=1)
+        return np.column_stack([at[nearest][:, :2], heights])
+
     def band(
         self, name: str, rows: Sequence[Sequence[float]], *, sd: float, bump: int = 0, spacing_mm: float = 1.0
     ) -> None:

@@ -18,6 +18,12 @@ from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats32
 from injectplan.structures import structure
 
+DEEP_LAYERS = ("named_muscle", "tendon", "vessel", "nerve")
+IN_THE_FAT = (
+    "great_saphenous_vein", "small_saphenous_vein", "superficial_epigastric_artery", "saphenous_nerve",
+    "lateral_femoral_cutaneous_nerve", "superficial_fibular_nerve", "sural_nerve", "infrapatellar_nerve",
+)  # fmt: skip
+
 
 def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> None:
     """Raise EmptyStructureError when a bone the completion stands on is missing."""
@@ -36,6 +42,11 @@ class Making:
     sizes: Sizes
     given: Mapping[str, Structure]
     made: dict[str, Structure] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def soft_given(self) -> tuple[str, ...]:
+        """The segmented muscles, tendons, vessels and nerves that lie under the deep fascia."""
+        return tuple(n for n in self.given if structure(n).layer in DEEP_LAYERS and n not in IN_THE_FAT)
 
     def add(
         self,
