@@ -114,7 +114,7 @@ def test_a_twisted_femur_changes_its_version_alone(real_data, side, degrees):
     up = (hip - knee) / np.linalg.norm(hip - knee)
     femur = bones["femur"]
     t = np.clip(((femur.vertices_mm - knee) @ up - 90.0) / 200.0, 0.0, 1.0)
-    # anteversion turns a left leg's head, which points to the patient's right, about +up: a right leg's about -up
+    # anteversion turns the head about +up on a left leg, whose medial side lies to the patient's right
     sign = 1.0 if side == "left" else -1.0
     spun = np.einsum("nij,nj->ni", turn(up, sign * degrees * t), femur.vertices_mm - knee) + knee
     got = measure_alignment(bones | {"femur": Surface(spun, femur.triangles)}, side)
