@@ -13,6 +13,7 @@ from injectplan.frames import angle_deg, unit
 from injectplan.kernels.cast import Floats
 
 ALPHA_TOLERANCE_MM = 1.0  # 0.5 mm fails on MRI meshes
+ALPHA_ARCS_DEG = (22.0, 120.0, 2.0)  # from the neck axis to the head's front, in steps
 NECK_BASE_BELOW_MM = 10.0  # assumed: the lesser trochanter's upper edge lies about there
 
 
@@ -88,7 +89,7 @@ def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> t
 
 
 def _departure(bone: Bone, head: Sphere, neck: Floats, up: Floats, anterior: Floats) -> Floats | None:
-    """First anterior point that leaves the head sphere, coming from the pole; None where none does."""
+    """Anterior point where head and neck part: there the outline leaves the sphere."""
     front = np.cross(neck, up)
     front = unit(front if front @ anterior > 0 else -front)
     loops = section(bone, head.center, np.cross(neck, front))
@@ -96,10 +97,17 @@ def _departure(bone: Bone, head: Sphere, neck: Floats, up: Floats, anterior: Flo
         return None
     offset = np.concatenate([loop.points for loop in loops]) - head.center
     angle = np.degrees(np.arctan2(offset @ front, -(offset @ neck)))
-    distance = np.linalg.norm(offset, axis=1)
-    out = (angle > 10.0) & (angle < 150.0) & (distance > head.radius_mm + ALPHA_TOLERANCE_MM)
-    out &= distance < 1.6 * head.radius_mm
-    if not out.any():
+    off = np.linalg.norm(offset, axis=1) - head.radius_mm - ALPHA_TOLERANCE_MM
+    # by medians of short arcs, coming up the neck: a bump of the noise on the head is no departure
+    arcs = np.arange(*ALPHA_ARCS_DEG)
+    middle = [
+        np.median(off[m]) if (m := np.abs(angle - a) < ALPHA_ARCS_DEG[2]).any() else np.nan for a in arcs
+    ]
+    seen = np.flatnonzero(np.isfinite(middle))
+    level = np.array(middle)[seen]
+    if not len(seen) or level[0] <= 0.0 or (level > 0.0).all():
         return None
-    at = np.radians(angle[out].max())
+    k = int(np.argmax(level <= 0.0))
+    last, first = arcs[seen[k - 1]], arcs[seen[k]]
+    at = np.radians(last + (first - last) * level[k - 1] / (level[k - 1] - level[k]))
     return np.asarray(head.center + head.radius_mm * (np.sin(at) * front - np.cos(at) * neck))

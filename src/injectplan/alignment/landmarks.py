@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -11,8 +11,11 @@ from scipy.spatial import KDTree
 from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, section_at
 from injectplan.alignment.bones import Bone, prepare, split
 from injectplan.alignment.femur import FemurFit, measure_femur
+from injectplan.alignment.fibula import part_fibula
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.scatter import (
+    PLAFOND_EDGE_SHARE,
+    PLAFOND_SD_MM,
     PLATEAU_SD_MM,
     POSTERIOR_SD_MM,
     RATER_SD_MM,
@@ -92,6 +95,14 @@ def fit_bones(
         raise NothingToMeasureError("alignment needs a femur or a tibia; neither is among the bones")
     bones, notes = _scaled(bones, units)
     ready = {n: prepare(s, n) for n, s in bones.items() if n not in PELVIS}
+    parted = False
+    if "tibia" in ready and (parts := part_fibula(ready["tibia"])) is not None:
+        ready["tibia"] = prepare(parts[0], "tibia")
+        parted = "fibula" not in ready
+        ready.setdefault("fibula", prepare(parts[1], "fibula"))
+        notes.append(
+            Notice("fibula", "the fibula was grown together with the tibia and parted from it", "tibia")
+        )
     for bone in ready.values():
         notes += bone.notices
     centers = {n: np.average(b.points, axis=0, weights=b.weights) for n, b in ready.items()}
@@ -117,6 +128,10 @@ def fit_bones(
         fibula = None
     told = _femur_tells(femur, fibula if together else None)
     shin = _tibia_tells(tibia, fibula)
+    if parted and tibia is not None:  # it tells the side; where the two bones met, neither has landmarks
+        fibula, tibia = None, replace(tibia, plafond=None, malleolus=None, pilon_center=None, pilon_axis=None)
+        names = ("lateral_malleolus", "medial_malleolus", "plafond_medial", "plafond_lateral", "pilon_medial")
+        missing |= dict.fromkeys(names, "tibia and fibula are grown together: their lower ends are not told")
     found = _side(side, told, shin, together, notes)
     handed = 1.0 if found == "right" else -1.0
     femur_medial = tibia_medial = 0.0
@@ -410,12 +425,16 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
          "posterior tangent resting on both tibial condyles", "plateau")  # fmt: skip
     point, axis = t.shaft
     result |= _shaft("tibial_shaft", point, axis, t.length_mm, t.shaft_residual_mm)
-    if t.ankle_center is None or t.plafond is None or t.malleolus is None or t.pilon_center is None:
+    if t.ankle_center is None:
         return result
     result["ankle_center"] = center_point(
         t.ankle_center, RATER_SD_MM["ankle_center"], "centroid of the tibial plafond", "", edge
     )
-    pair("plafond_{}", t.plafond, t.proximal, 0.35, "plane on the plafond", "plafond")
+    if t.plafond is None or t.malleolus is None or t.pilon_center is None:
+        return result
+    # some 600 mm² of surface: few vertices of a coarse mesh
+    sd = float(np.hypot(PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge))
+    pair("plafond_{}", t.plafond, t.proximal, sd, "plane on the plafond", "plafond")
     result["medial_malleolus"] = center_point(t.malleolus, 2.4, "tip of the medial malleolus", "", edge)
     inward = medial * t.across
     if fibula is not None:

@@ -10,6 +10,7 @@ from injectplan.alignment.landmarks import BoneFits, fit_bones, handed_of, landm
 from injectplan.alignment.prediction import (
     bone_sd_deg,
     femur_offset_deg,
+    shin_axis,
     tibia_offset_deg,
 )  # fmt: skip
 from injectplan.alignment.uncertainty import Spread, propagate
@@ -200,7 +201,10 @@ def _predict(points: Mapping[str, Floats], fits: BoneFits) -> Angle | None:
         variance += bone_sd_deg(length) ** 2
         used.append(f"{length:.0f} mm of femur")
     if lower is None:
-        lower, length = -tibia.shaft[1], tibia.length_mm
+        lower, length = (
+            -shin_axis(tibia.shaft, points["tibial_knee_center"], tibia.length_mm),
+            tibia.length_mm,
+        )
         offset += tibia_offset_deg(length)
         variance += bone_sd_deg(length) ** 2
         used.append(f"{length:.0f} mm of tibia")

@@ -29,6 +29,8 @@ OTHER_SD_MM = 2.4
 TANGENT_SD_MM = 0.5
 POSTERIOR_SD_MM = 0.8
 PLATEAU_SD_MM = 0.4
+PLAFOND_SD_MM = 0.35
+PLAFOND_EDGE_SHARE = 0.2  # assumed: 0.5 mm of white noise turned a plafond with 3 mm edges by 5°
 ALONG_SD_MM = 2.4
 EDGE_SHARE = 0.05  # assumed: a landmark's share of a coarse mesh's edge length
 

@@ -1,0 +1,141 @@
+"""What goes wrong with real files: wrong side, flexed knee, another pose, cut and closed bones, no talus."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from injectplan.alignment import alignment_document, measure_alignment
+from injectplan.errors import ContradictionError, LandmarkError, UnitsError
+from injectplan.frames import flip_lps_ras
+from injectplan.imaging.values import Surface
+from real_legs import atlas_leg, ct_leg, mesh_of, read, surface_of, turn
+
+pytestmark = pytest.mark.real
+
+WHOLE = ("femur", "tibia", "fibula", "talus")
+
+
+def known(alignment):
+    return {n: a.measure.value for n, a in alignment.angles.items() if a.measure.known}
+
+
+def moved(bones, rotation, shift=(0.0, 0.0, 0.0)):
+    return {n: Surface(s.vertices_mm @ np.asarray(rotation).T + shift, s.triangles) for n, s in bones.items()}
+
+
+@pytest.mark.parametrize("leg", [ct_leg, atlas_leg])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_left_leg_called_right_is_contradicted(real_data, leg, side):
+    other = "left" if side == "right" else "right"
+    with pytest.raises(ContradictionError):
+        measure_alignment(leg(real_data, side, WHOLE), other)
+    assert measure_alignment(leg(real_data, side, WHOLE), None).side == side
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_leg_in_any_pose_has_the_same_angles(real_data, seed):
+    bones = ct_leg(real_data, "left", WHOLE)
+    base = measure_alignment(bones, "left")
+    rotation = Rotation.random(random_state=seed).as_matrix()
+    shift = np.array([300.0, -200.0, 1500.0])
+    got = measure_alignment(moved(bones, rotation, shift), "left")
+    for name, value in known(base).items():
+        assert known(got)[name] == pytest.approx(value, abs=0.01), name
+    for name, landmark in base.landmarks.items():
+        if landmark.position_mm is not None:
+            there = got.landmarks[name].position_mm
+            np.testing.assert_allclose(there, rotation @ landmark.position_mm + shift, atol=0.02)
+
+
+def test_the_mirror_image_of_a_real_leg_is_the_other_side(real_data):
+    bones = ct_leg(real_data, "right", WHOLE)
+    base = known(measure_alignment(bones, "right"))
+    mirrored = {n: Surface(s.vertices_mm * [-1.0, 1.0, 1.0], s.triangles[:, ::-1]) for n, s in bones.items()}
+    got = known(measure_alignment(mirrored, "left"))
+    for name, value in base.items():
+        assert got[name] == pytest.approx(value, abs=0.05), name
+
+
+def test_lps_read_as_ras_is_a_half_turn(real_data):
+    bones = ct_leg(real_data, "right")
+    base = measure_alignment(bones, "right")
+    got = measure_alignment(
+        {n: Surface(flip_lps_ras(s.vertices_mm), s.triangles) for n, s in bones.items()}, "right"
+    )
+    for name, value in known(base).items():
+        assert known(got)[name] == pytest.approx(value, abs=0.01), name
+    at = [a.landmarks["hip_center"].position_mm for a in (base, got)]
+    np.testing.assert_allclose(at[1], flip_lps_ras(at[0]), atol=0.01)
+
+
+@pytest.mark.parametrize("degrees", [10.0, 30.0])
+def test_a_flexed_real_knee_keeps_its_bones_angles_and_is_said(real_data, degrees):
+    bones = ct_leg(real_data, "right", WHOLE)
+    base = measure_alignment(bones, "right")
+    p = {n: lm.position_mm for n, lm in base.landmarks.items() if lm.position_mm is not None}
+    axis, knee = base.landmarks["knee_axis"].direction, p["femoral_knee_center"]
+    down = p["ankle_center"] - p["tibial_knee_center"]
+    back = 0.5 * (p["posterior_medial_condyle"] + p["posterior_lateral_condyle"]) - knee
+    # the turn that carries the ankle backwards
+    sign = 1.0 if (turn(axis, 5.0) @ down - down) @ back > 0 else -1.0
+    r = turn(axis, sign * degrees)
+    flexed = {
+        n: s if n == "femur" else Surface((s.vertices_mm - knee) @ r.T + knee, s.triangles)
+        for n, s in bones.items()
+    }
+    got = measure_alignment(flexed, "right")
+    a, b = known(base), known(got)
+    assert b["knee_flexion_deg"] - a["knee_flexion_deg"] == pytest.approx(degrees, abs=1.0)
+    for name in ("mldfa_deg", "mpta_deg", "mldta_deg", "femoral_version_deg.mechanical", "nsa_deg"):
+        assert b[name] == pytest.approx(a[name], abs=0.3), name
+    assert b["hka_deg"] == pytest.approx(a["hka_deg"], abs=3.0)
+    assert any("flexed" in reason for reason in got.verdict.reasons)
+
+
+def test_without_a_talus_the_plafond_still_has_its_angle(real_data):
+    got = measure_alignment(ct_leg(real_data, "right", ("femur", "tibia", "fibula")), "right")
+    assert "mldta_deg" in known(got)
+    assert got.angles["talar_tilt_deg"].measure.reason == "no talus is among the bones"
+    assert alignment_document(got)["angles"]["talar_tilt_deg"]["value"] is None
+
+
+def test_closed_and_open_cuts_of_the_field_of_view_see_the_same_knee(real_data):
+    bones = ct_leg(real_data, "right")
+    base = measure_alignment(bones, "right")
+    knee = base.landmarks["femoral_knee_center"].position_mm
+    up = np.array([0.0, 0.0, 1.0])
+    for reach in (75.0, 110.0):
+        got = []
+        for closed in (False, True):
+            scan = {}
+            for name, s in bones.items():
+                mesh = mesh_of(s)
+                for normal in (up, -up):
+                    at = knee - reach * normal
+                    if closed:
+                        mesh = mesh.clip_closed_surface(normal=normal, origin=at)
+                    else:
+                        mesh = mesh.clip(normal=normal, origin=at, invert=False).triangulate()
+                scan[name] = surface_of(mesh.triangulate())
+            got.append(measure_alignment(scan, "right"))
+        values = [known(g) for g in got]
+        assert values[0]["hka_deg"] == pytest.approx(values[1]["hka_deg"], abs=1.0)
+        assert values[0]["jlca_deg"] == pytest.approx(values[1]["jlca_deg"], abs=0.5)
+        for g in got:
+            assert "outside the view" in " ".join(g.verdict.reasons)
+            assert {"mldfa_deg", "mpta_deg", "mad_mm", "nsa_deg"}.isdisjoint(known(g))
+
+
+def test_a_bone_of_the_other_leg_is_not_of_this_frame(real_data):
+    bones = {"femur": ct_leg(real_data, "right")["femur"], "tibia": ct_leg(real_data, "left")["tibia"]}
+    got = measure_alignment(bones, None)
+    assert got.verdict.state == "REFUSED"
+    assert "hka_deg" not in known(got)
+
+
+@pytest.mark.parametrize("bone", ["patella", "talus", "fibula", "hip"])
+def test_a_real_bone_that_is_no_femur_is_refused(real_data, bone):
+    surface = read(real_data / "leg_vsd_z027" / f"{bone}_r.ply")
+    for name in ("femur", "tibia"):
+        with pytest.raises((LandmarkError, UnitsError)):
+            measure_alignment({name: surface}, "right")
