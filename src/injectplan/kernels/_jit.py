@@ -64,6 +64,14 @@ def kernel(function: _F) -> _F:
     return numba.njit(**_POLICY)(function)
 
 
+def bare_kernel(function: _F) -> _F:
+    """Compile a kernel that makes no arrays, without counting references to those it is handed.
+
+    A scan line's kernels are handed some sixty arrays; counting them took as long as the work.
+    """
+    return numba.njit(**_POLICY, _nrt=False)(function)
+
+
 def inline_kernel(function: _F) -> _F:
     """Compile a small kernel that the compiler is asked to inline into its callers."""
     return numba.njit(**_POLICY, inline="always")(function)

@@ -160,9 +160,12 @@ def smooth_lines(grey, wl, wd, out):
 
 
 @kernel
-def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
-    """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample."""
-    height, width = bmode.shape
+def scan_convert(grey, through, trust, scan, first, last, bmode, shadow, trusted):
+    """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample.
+
+    first, last : the columns that hold a part of the image; the others are not touched.
+    """
+    height = bmode.shape[0]
     lines, samples = grey.shape
     flat, flat_t, flat_u = (
         grey.reshape(lines * samples),
@@ -171,7 +174,7 @@ def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
     )
     one, half = np.float32(1.0), np.float32(0.5)
     for row in prange(height):
-        for column in range(width):
+        for column in range(first, last):
             i = scan.cell[row, column]
             if i < 0:
                 bmode[row, column] = 0
