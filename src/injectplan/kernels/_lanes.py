@@ -6,8 +6,10 @@ by itself: a speckle sample took 12.7 ns so and takes 3.5 ns here. No fast-math 
 
 `lay(row, first, last, start, stride)` writes a ramp into a row; `decay(row, first, last, level, fall)` writes
 level, level · fall, …; `add_decay` adds that.
-`grains(texture, x, y, z, amplitude, weight, re, im, first, last)` adds speckle to re and im: at places x, y,
-z in texture voxels (not negative), trilinear, of unit power times amplitude · weight.
+`grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last)` adds speckle to re and im:
+at places x, y, z in texture voxels (not negative), trilinear, of unit power times amplitude · weight. Each
+voxel's number is turned by `turns` (3,) 128ths of a circle for each voxel along each axis, which is the phase
+of the way there and back along the beam; circle (256,) : cosines and sines of the 128 angles.
 All rows are contiguous float32. Each has a twin in plain Python below, used when compilation is off, which
 tests compare it with.
 """
@@ -50,27 +52,28 @@ def add_decay_plain(row: Any, first: int, last: int, level: float, fall: float) 
 
 
 def grains_plain(
-    texture: Any, x: Any, y: Any, z: Any, amplitude: Any, weight: Any, re: Any, im: Any, first: int, last: int
-) -> None:
+    texture: Any, turns: Any, circle: Any, x: Any, y: Any, z: Any, amplitude: Any, weight: Any, re: Any,
+    im: Any, first: int, last: int,
+) -> None:  # fmt: skip
     """Do what `grains` does, corner after corner."""
     part = slice(first, last)
     places = [np.asarray(row[part], np.float32) for row in (x, y, z)]
     cells = [place.astype(np.int32) for place in places]
     u, v, w = (place - cell for place, cell in zip(places, cells, strict=True))
-    real, imag, norm = (np.zeros(len(u), np.float64) for _ in range(3))
+    total, norm = np.zeros(len(u), np.complex128), np.zeros(len(u))
     for a in range(2):
         for b in range(2):
-            i, j, k = (cells[0] + a) & 127, (cells[1] + b) & 127, cells[2] & 127
-            pair = texture[(i << 14) + (j << 7) + k]
             for c in range(2):
+                i, j, k = cells[0] + a, cells[1] + b, cells[2] + c
+                pair = texture[((i & 127) << 14) + ((j & 127) << 7) + (k & 127)]
+                number = (pair & 255).astype(np.int8) + 1j * ((pair >> 8) & 255).astype(np.int8)
+                angle = (i * turns[0] + j * turns[1] + k * turns[2]) & 127
                 share = (u if a else 1 - u) * (v if b else 1 - v) * (w if c else 1 - w)
-                half = (pair >> (16 * c)) & 0xFFFF
-                real += share * (half & 255).astype(np.int8)
-                imag += share * (half >> 8).astype(np.int8)
+                total += share * number * (circle[angle] + 1j * circle[128 + angle])
                 norm += share * share
     gain = amplitude[part] * weight[part] / np.sqrt(norm)
-    re[part] += (gain * real).astype(np.float32)
-    im[part] += (gain * imag).astype(np.float32)
+    re[part] += (gain * total.real).astype(np.float32)
+    im[part] += (gain * total.imag).astype(np.float32)
 
 
 def _splat(value: Any, kind: Any = _FLOATS) -> Any:
@@ -118,9 +121,6 @@ class _Block:
     def muladd(self, a: Any, b: Any, c: Any) -> Any:
         return self._call("llvm.fmuladd.v16f32", _FLOATS, a, b, c)
 
-    def lerp(self, f: Any, a: Any, b: Any) -> Any:
-        return self.muladd(f, self.builder.fsub(b, a), a)
-
     def root(self, a: Any) -> Any:
         return self._call("llvm.sqrt.v16f32", _FLOATS, a)
 
@@ -129,9 +129,9 @@ class _Block:
         whole = self.builder.fptosi(place, _INTS)
         return whole, self.builder.fsub(place, self.builder.sitofp(whole, _FLOATS))
 
-    def gather(self, data: Any, index: Any) -> Any:
+    def gather(self, data: Any, index: Any, kind: Any = _INTS) -> Any:
         """data[index] lane by lane: Zen's own gather is no quicker, and older machines have none."""
-        b, values = self.builder, ir.Constant(_INTS, ir.Undefined)
+        b, values = self.builder, ir.Constant(kind, ir.Undefined)
         for lane in range(LANES):
             number = ir.Constant(_I32, lane)
             at = b.zext(b.extract_element(index, number), _I64)
@@ -213,9 +213,39 @@ def _corners(block: _Block, texture: Any, cells: Any) -> list[Any]:
     return [block.gather(texture, b.add(b.add(row, column), k)) for row in rows for column in columns]
 
 
-def _interpolate(block: _Block, words: list[Any], low: int, u: Any, v: Any, w: Any) -> Any:
-    along = [block.lerp(w, block.byte(word, low), block.byte(word, low + 2)) for word in words]
-    return block.lerp(u, block.lerp(v, along[0], along[1]), block.lerp(v, along[2], along[3]))
+def _mix(block: _Block, fraction: Any, turn: Any, near: Any, far: Any) -> Any:
+    """(1 - f) · near + f · far, complex, the far one turned by `turn` (cosine, sine)."""
+    b = block.builder
+    rest = b.fsub(_splat(1.0), fraction)
+    cosine, sine = b.fmul(fraction, turn[0]), b.fmul(fraction, turn[1])
+    real = block.muladd(cosine, far[0], b.fmul(rest, near[0]))
+    imag = block.muladd(cosine, far[1], b.fmul(rest, near[1]))
+    return b.fsub(real, b.fmul(sine, far[1])), block.muladd(sine, far[0], imag)
+
+
+def _interpolate(block: _Block, words: list[Any], fractions: list[Any], turns: list[Any]) -> Any:
+    u, v, w = fractions
+    numbers = [[block.byte(word, n) for n in range(4)] for word in words]
+    along = [_mix(block, w, turns[2], n[:2], n[2:]) for n in numbers]
+    sides = [_mix(block, v, turns[1], along[0], along[1]), _mix(block, v, turns[1], along[2], along[3])]
+    return _mix(block, u, turns[0], *sides)
+
+
+def _turned(block: _Block, value: Any, cosine: Any, sine: Any) -> Any:
+    b = block.builder
+    real = b.fsub(b.fmul(value[0], cosine), b.fmul(value[1], sine))
+    return real, block.muladd(value[0], sine, b.fmul(value[1], cosine))
+
+
+def _angle_of(block: _Block, circle: Any, cells: Any, turns: Any) -> Any:
+    """(cosine, sine) of the phase of a voxel."""
+    b = block.builder
+    total = _splat(0, _INTS)
+    for cell, turn in zip(cells, turns, strict=True):
+        total = b.add(total, b.mul(cell, turn))
+    angle = b.and_(total, _splat(127, _INTS))
+    sine = b.add(angle, _splat(128, _INTS))
+    return block.gather(circle, angle, _FLOATS), block.gather(circle, sine, _FLOATS)
 
 
 def _spread_of(block: _Block, fraction: Any) -> Any:
@@ -224,27 +254,40 @@ def _spread_of(block: _Block, fraction: Any) -> Any:
     return block.muladd(fraction, fraction, b.fmul(other, other))
 
 
+def _steps(builder: Any, data: Any) -> tuple[list[Any], list[Any]]:
+    """Turns of one voxel along each axis: as numbers, and as (cosine, sine), the same in all lanes."""
+    numbers, turns = [], []
+    for axis in range(3):
+        number = builder.load(builder.gep(data[1], [ir.Constant(_I64, axis)]))
+        at = builder.zext(builder.and_(number, ir.Constant(_I32, 127)), _I64)
+        sine = builder.add(at, ir.Constant(_I64, 128))
+        turns.append([_spread(builder, builder.load(builder.gep(data[2], [n]))) for n in (at, sine)])
+        numbers.append(_spread(builder, number, _INTS))
+    return numbers, turns
+
+
 @intrinsic
-def _grains(_typing, texture, x, y, z, amplitude, weight, re, im, first, last):
+def _grains(_typing, texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last):
     i = types.int64
 
     def generate(context, builder, signature, arguments):
-        data = [_data(context, builder, signature.args[n], arguments[n]) for n in range(8)]
-        with _each_block(builder, arguments[8], arguments[9]) as (at, _):
-            block = _Block(builder, at, arguments[9])
-            parts = [block.cell(block.load(row)) for row in data[1:4]]
-            fractions = [part[1] for part in parts]
-            words = _corners(block, data[0], [part[0] for part in parts])
+        data = [_data(context, builder, signature.args[n], arguments[n]) for n in range(10)]
+        numbers, steps = _steps(builder, data)
+        with _each_block(builder, arguments[10], arguments[11]) as (at, _):
+            block = _Block(builder, at, arguments[11])
+            parts = [block.cell(block.load(row)) for row in data[3:6]]
+            cells, fractions = [part[0] for part in parts], [part[1] for part in parts]
             spreads = [_spread_of(block, f) for f in fractions]
             norm = builder.fmul(builder.fmul(spreads[0], spreads[1]), spreads[2])
-            gain = builder.fmul(block.load(data[4]), block.load(data[5]))
+            gain = builder.fmul(block.load(data[6]), block.load(data[7]))
             gain = builder.fdiv(gain, block.root(norm))
-            for row, low in ((data[6], 0), (data[7], 1)):
-                value = _interpolate(block, words, low, *fractions)
-                block.store(row, block.muladd(gain, value, block.load(row)))
+            value = _interpolate(block, _corners(block, data[0], cells), fractions, steps)
+            value = _turned(block, value, *_angle_of(block, data[2], cells, numbers))
+            for row, component in zip(data[8:10], value, strict=True):
+                block.store(row, block.muladd(gain, component, block.load(row)))
         return context.get_dummy_value()
 
-    return types.none(texture, x, y, z, amplitude, weight, re, im, i, i), generate
+    return types.none(texture, turns, circle, x, y, z, amplitude, weight, re, im, i, i), generate
 
 
 if numba.config.DISABLE_JIT:
@@ -267,6 +310,6 @@ else:
         _add_decay(row, first, last, np.float32(level), np.float32(fall))
 
     @exact_kernel
-    def grains(texture, x, y, z, amplitude, weight, re, im, first, last):
+    def grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last):
         """Add speckle of unit power times amplitude · weight to re[first:last] and im[first:last]."""
-        _grains(texture, x, y, z, amplitude, weight, re, im, first, last)
+        _grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last)

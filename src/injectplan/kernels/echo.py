@@ -167,10 +167,10 @@ def _record(step, share, middle, first, last, travelled, stretch, level, fall, t
 
 
 @bare_kernel
-def _pour(grain, rows, weight, begun, end):
+def _pour(grain, turns, circle, rows, weight, begun, end):
     """Add the speckle of the samples laid since `begun`, if any."""
     if begun >= 0 and begun < end:
-        grains(grain, rows[0], rows[1], rows[2], rows[3], weight, rows[4], rows[5], begun, end)
+        grains(grain, turns, circle, rows[0], rows[1], rows[2], rows[3], weight, rows[4], rows[5], begun, end)
 
 
 @inline_kernel
@@ -194,7 +194,7 @@ def _end_of_sight(first, last, level, after, fall_off):
 
 
 @bare_kernel
-def _veil(grain, matrix, grid_step, veil, veil_loss, rows, weight, ray, stretch, depth, level):
+def _veil(grain, turns, circle, matrix, grid_step, veil, veil_loss, rows, weight, ray, stretch, depth, level):
     """Sound that goes to and fro between bone and probe: a grey veil under bone, then black."""
     first, last = samples_between(depth, rows.shape[1] * grid_step, grid_step, rows.shape[1])
     level *= veil
@@ -210,7 +210,7 @@ def _veil(grain, matrix, grid_step, veil, veil_loss, rows, weight, ray, stretch,
         at.gz + ELSEWHERE_MM * matrix[2, 0], at.tx * stride, at.ty * stride, at.tz * stride, first, last,
         level * math.exp(-veil_loss * ahead), math.exp(-veil_loss * stride),
     )  # fmt: skip
-    _pour(grain, rows, weight, first, last)
+    _pour(grain, turns, circle, rows, weight, first, last)
 
 
 @inline_kernel
@@ -324,7 +324,7 @@ def walk_sub_ray(
                     _lay_pattern(texture, makeup, solid, top, at, stride, first, stop, rows[3])
                 begun = first if begun < 0 else begun
             if stop < last:
-                _pour(texture.grain, rows, weight, begun, stop)
+                _pour(texture.grain, texture.turns, texture.circle, rows, weight, begun, stop)
                 begun = -1
         depth = end
         if end >= deepest:
@@ -377,10 +377,19 @@ def walk_sub_ray(
         if (hard or air) and middle:
             trusted = min(trusted, depth)
         if hard and options.veil > 0.0:
-            _pour(texture.grain, rows, weight, begun, samples_between(0.0, depth, step, samples)[1])
+            _pour(
+                texture.grain,
+                texture.turns,
+                texture.circle,
+                rows,
+                weight,
+                begun,
+                samples_between(0.0, depth, step, samples)[1],
+            )
             begun = -1
             _veil(
-                texture.grain, texture.matrix, step, options.veil, options.veil_loss, rows, weight, ray,
+                texture.grain, texture.turns, texture.circle, texture.matrix, step, options.veil,
+                options.veil_loss, rows, weight, ray,
                 stretch, depth, level * abs(r) * (0.3 + 0.7 * cos1),
             )  # fmt: skip
         if options.refract and beyond != tissue and not air:
@@ -400,7 +409,15 @@ def walk_sub_ray(
             h, base, rod_at, far = 0, 0.0, np.inf, widest
         level *= 1.0 - r * r
         solid, tissue = now, beyond
-    _pour(texture.grain, rows, weight, begun, samples_between(0.0, depth, step, samples)[1])
+    _pour(
+        texture.grain,
+        texture.turns,
+        texture.circle,
+        rows,
+        weight,
+        begun,
+        samples_between(0.0, depth, step, samples)[1],
+    )
     if middle:
         _settle(step, depth, travelled, trusted, out.trust[line], reach)
     return True, travelled

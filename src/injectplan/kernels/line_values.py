@@ -117,14 +117,17 @@ class Texture(NamedTuple):
     """Speckle (GRAIN³,) int32, four int8: real and imaginary part of a voxel and of the next one along k (see
     `_lanes.grains`), with its place: voxel = matrix @ (p - origin) + shift; and the patterns.
 
-    scale turns them into a complex normal number of unit power.  patterns (styles, *PATTERN) uint8 index
-    `gains` (256,), amplitude factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
+    turns (3,) int32, circle (256,) : the phase of a voxel, see `_lanes.grains`.  scale turns numbers into a
+    complex normal one of unit power.  patterns (styles, *PATTERN) uint8 index `gains` (256,), amplitude
+    factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
     """
 
     grain: npt.NDArray[np.int32]
     matrix: Floats
     origin: Floats
     shift: Floats
+    turns: Ints
+    circle: Floats32
     scale: float
     patterns: Bytes
     gains: Floats32

@@ -53,6 +53,15 @@ def exponential_table() -> Floats32:
     return table
 
 
+@lru_cache(maxsize=1)
+def circle_table() -> Floats32:
+    """Cosines and sines of 128 angles round a circle, (256,)."""
+    angle = 2.0 * np.pi * np.arange(GRAIN) / GRAIN
+    table = np.concatenate([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
 def gain_table() -> Floats32:
     """Amplitude factor of each pattern value, (256,)."""
     table = (10.0 ** ((np.arange(256) - 128.0) * GAIN_STEP_DB / 20.0)).astype(np.float32)

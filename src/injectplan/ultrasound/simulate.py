@@ -19,6 +19,7 @@ from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import uniforms
 from injectplan.ultrasound.patterns import (
     INT8_SIGMA,
+    circle_table,
     exponential_table,
     gain_table,
     pattern_volumes,
@@ -107,15 +108,30 @@ def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.
     )  # fmt: skip
 
 
-def _texture(scene: AcousticScene, tables: Tables, seed: int, look: int) -> values.Texture:
-    shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * look
-    plain = scene.probe.raw or not scene.probe.texture
+def _beam_axis(pose: Pose, steer_deg: float) -> Floats:
+    """Direction of the middle line in the patient."""
+    lean = math.radians(steer_deg)
+    return np.asarray(pose.rotate(np.array([math.sin(lean), 0.0, math.cos(lean)])))
+
+
+def _texture(scene: AcousticScene, tables: Tables, seed: int, along: Floats) -> values.Texture:
+    """The speckle as seen along a direction.
+
+    Each grain's echo has the phase of its way there and back, 2k·(direction · place), so that looks from
+    other directions see other speckle: |µ|² = exp(-(2kσ sin β)²/2) for a turn by β. The phase is rounded to
+    whole turns over the texture's period, a twentieth to a fifth of a degree of direction.
+    """
+    probe = scene.probe
+    shift = 128.0 * uniforms(seed, 0, 3)
+    turns = 2.0 * values.GRAIN * tables.voxel_mm / probe.wavelength_mm * (scene.texture_axes @ along)
+    plain = probe.raw or not probe.texture
     patterns = np.zeros((1, 1, 1, 1), np.uint8) if plain else pattern_volumes()
     if plain:
         patterns.setflags(write=False)
     return values.Texture(
         speckle_pairs(), scene.texture_axes / tables.voxel_mm, scene.texture_origin_mm, shift,
-        1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns, gain_table(), scene.limb_origin_mm, scene.limb_axes,
+        np.rint(turns).astype(np.int32), circle_table(), 1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns,
+        gain_table(), scene.limb_origin_mm, scene.limb_axes,
     )  # fmt: skip
 
 
@@ -200,7 +216,7 @@ def simulate_frame(
             scene.solids,
             fluid,
             medium,
-            _texture(scene, t, seed, look - middle),
+            _texture(scene, t, seed, _beam_axis(probe_to_patient, t.looks_deg[look])),
             options,
             t.grid,
             rays,
