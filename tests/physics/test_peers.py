@@ -1,4 +1,4 @@
-"""Against figures that other simulators gave: their scripts stand in benchmarks/peers, the figures beside them."""
+"""Against figures that other simulators gave: scripts and figures stand in benchmarks/peers."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ def cylinder(radius, z, half=20.0, n=96):
     a = 2.0 * np.pi * np.arange(n) / n
     ring = np.stack([radius * np.cos(a), 0.0 * a, z + radius * np.sin(a)], axis=1)
     ends = np.array([[0.0, -half, z], [0.0, half, z]])
-    vertices = np.concatenate([ring - [0, half, 0], ring + [0, half, 0], ends])
+    vertices = np.concatenate([ring - half * np.eye(3)[1], ring + half * np.eye(3)[1], ends])
     i, j = np.arange(n), (np.arange(n) + 1) % n
     sides = np.concatenate([np.stack([i, i + n, j], axis=1), np.stack([j, i + n, j + n], axis=1)])
     caps = [np.stack([0 * i + 2 * n, i, j], axis=1), np.stack([0 * i + 2 * n + 1, j + n, i + n], axis=1)]

@@ -164,19 +164,16 @@ def test_speckle_changes_as_the_probe_turns(angle_deg):
 
 
 def test_steered_looks_see_other_speckle():
-    """Looks from -10, 0 and 10 degrees correlate, and smooth when averaged, as their directions say."""
+    """Looks 8 and 10 degrees apart do not correlate, and three of them smooth by the root of three."""
     where, scene = patch()
     ratio, apart = [], []
     for seed in range(5):
-        looks = np.array([seen(scene, Pose.identity(), where, seed, s) for s in (-10.0, 0.0, 10.0)])
+        looks = np.array([seen(scene, Pose.identity(), where, seed, s) for s in (-8.0, 0.0, 10.0)])
         apart.append(np.corrcoef(looks)[np.triu_indices(3, 1)])
         together = looks.mean(axis=0)
         ratio.append(together.mean() / together.std())
-    near, far = (float(envelope_correlation(lateral_mu_squared(a))) for a in (10.0, 20.0))
-    assert np.mean(apart, axis=0) == pytest.approx([near, far, near], abs=0.10)
-    theory = 1.913 * np.sqrt(9.0 / (3.0 + 4.0 * near + 2.0 * far))
-    assert np.mean(ratio) == pytest.approx(theory, rel=0.10)
-    assert np.mean(ratio) > 1.3 * 1.913  # world-fixed noise without phase would never smooth
+    assert np.abs(np.mean(apart, axis=0)).max() < 0.10
+    assert np.mean(ratio) == pytest.approx(np.sqrt(3.0) * 1.913, rel=0.07)
 
 
 def test_no_speckle_in_a_fluid_and_none_without_contact():

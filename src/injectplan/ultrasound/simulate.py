@@ -108,22 +108,23 @@ def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.
     )  # fmt: skip
 
 
-def _beam_axis(pose: Pose, steer_deg: float) -> Floats:
-    """Direction of the middle line in the patient."""
-    lean = math.radians(steer_deg)
-    return np.asarray(pose.rotate(np.array([math.sin(lean), 0.0, math.cos(lean)])))
+def _texture(scene: AcousticScene, tables: Tables, seed: int, pose: Pose, steer_deg: float) -> values.Texture:
+    """The speckle as seen from a pose; each steering angle has its own.
 
-
-def _texture(scene: AcousticScene, tables: Tables, seed: int, along: Floats) -> values.Texture:
-    """The speckle as seen along a direction.
-
-    Each grain's echo has the phase of its way there and back, 2k·(direction · place), so that looks from
-    other directions see other speckle: |µ|² = exp(-(2kσ sin β)²/2) for a turn by β. The phase is rounded to
-    whole turns over the texture's period, a twentieth to a fifth of a degree of direction.
+    Each grain's echo has the phase of its way there and back, 2k·(direction · place), so that a turned probe
+    sees other speckle: |µ|² = exp(-(2kσ sin β)²/2) for a turn by β, up to about 13 degrees, where the phase
+    turns by half a circle from voxel to voxel. It is rounded to whole turns over the texture's period, a
+    twentieth to a fifth of a degree of direction.
     """
     probe = scene.probe
-    shift = 128.0 * uniforms(seed, 0, 3)
-    turns = 2.0 * values.GRAIN * tables.voxel_mm / probe.wavelength_mm * (scene.texture_axes @ along)
+    shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * (steer_deg / 8.0)
+    turns = (
+        2.0
+        * values.GRAIN
+        * tables.voxel_mm
+        / probe.wavelength_mm
+        * (scene.texture_axes @ pose.rotation[:, 2])
+    )
     plain = probe.raw or not probe.texture
     patterns = np.zeros((1, 1, 1, 1), np.uint8) if plain else pattern_volumes()
     if plain:
@@ -216,7 +217,7 @@ def simulate_frame(
             scene.solids,
             fluid,
             medium,
-            _texture(scene, t, seed, _beam_axis(probe_to_patient, t.looks_deg[look])),
+            _texture(scene, t, seed, probe_to_patient, t.looks_deg[look]),
             options,
             t.grid,
             rays,
