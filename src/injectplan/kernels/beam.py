@@ -120,10 +120,11 @@ def add_look(power, line_at, sample_at, share, out, first):
 
 
 @kernel
-def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, out, squared):
+def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, envelope, out, squared):
     """Grey 0-255 (float32) of every sample: noise of the receiver, TGC and gain, log, range.
 
-    squared : the input is power already.  gain (samples) dB.  chance : table of unit exponential numbers.
+    squared : the input is power already, and `envelope` is it in dB.  gain (samples) dB.  chance : table of
+    unit exponential numbers.
     """
     lines, samples = amplitude.shape
     scale = np.float32(255.0 / range_db)
@@ -132,6 +133,11 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
         row, to = amplitude[line], out[line]
         if not contact[line]:
             to[:] = np.float32(0.0)
+            continue
+        if squared and not noise > 0.0:
+            shown = envelope[line]
+            for k in range(samples):
+                to[k] = min(np.float32(255.0), max(np.float32(0.0), (shown[k] + gain[k] - low_db) * scale))
             continue
         at = int(hash64(shift, line) % np.uint64(size))
         for k in range(samples):

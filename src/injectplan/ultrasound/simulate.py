@@ -253,7 +253,8 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
     noise = 0.0 if probe.raw else 10.0 ** (probe.noise_db / 10.0)
     beam.grey_lines(
         b.sum if compounded else b.power, b.walked.contact, t.gain_db, np.float32(-probe.dynamic_range_db),
-        float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.grey, not compounded,
+        float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.envelope,
+        b.grey, not compounded,
     )  # fmt: skip
     grey = b.grey
     if not probe.raw and probe.smoothing_mm > 0.0:
