@@ -3,7 +3,7 @@
     python benchmarks/curves.py [SAVED_JOINT]
 
 CPU time of one thread, medians of 15 frames after a warm-up, all maps and a 22 G needle in view. The knee is
-the completed real knee, or the saved joint named (`injectplan.anatomy.save_joint`), so that it need not be built.
+the completed real knee, or the joint saved in the folder named, so that it need not be built.
 Beside each time stands the calibration kernel's: the walk's eight-gather samples and nothing else.
 """
 
