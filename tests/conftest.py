@@ -40,10 +40,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
-    """Run the demo on one and on two threads: what each printed, and its folder."""
+    """Run the demo three times: on one thread, on two, and on two with the joint that was kept.
+
+    What each printed, and its folder.
+    """
     folder = tmp_path_factory.mktemp("demo")
-    outs = [folder / "demo1", folder / "demo2"]
+    outs = [folder / f"demo{n + 1}" for n in range(3)]
+    runs = [("1", "0"), ("2", "1"), ("2", "1")]
     return [
-        (run_as_user(folder, "demo", "--json", "--quiet", "--threads", str(n + 1), "--out", str(out)), out)
-        for n, out in enumerate(outs)
+        (
+            run_as_user(
+                folder, "demo", "--json", "--quiet", "--threads", threads, "--out", str(out), keep=keep
+            ),
+            out,
+        )
+        for out, (threads, keep) in zip(outs, runs, strict=True)
     ]

@@ -196,3 +196,69 @@ def true_angles(version_deg=15.0, varus_deg=0.0, plateau_deg=0.0, torsion_deg=25
         "femoral_version_deg.mechanical": math.degrees(math.atan2(neck @ front, neck @ med)),
         "tibial_torsion_deg.bimalleolar": torsion_deg,
     }
+
+
+CUP_R, LIP_R, HALF_PELVIS = 24.0, 3.0, 88.0
+SPINE, TUBERCLE, KNOB_R = np.array([34.0, 46.0, 78.0]), np.array([-63.0, 46.0, -12.0]), 8.0
+
+
+def cup_axis(inclination_deg, version_deg):
+    """Opening direction (lateral, anterior, superior) of this radiographic inclination and version."""
+    i, v = math.radians(inclination_deg), math.radians(version_deg)
+    return np.array([math.sin(i) * math.cos(v), math.sin(v), -math.cos(i) * math.cos(v)])
+
+
+def hip_bone(inclination_deg=45.0, version_deg=15.0, step=1.4):
+    """Vertices (lateral, anterior, superior from the head's centre) and triangles of one hip bone.
+
+    A half shell with a round lip, a knob for the spine and one for the tubercle, bars between.
+    """
+    n = cup_axis(inclination_deg, version_deg)
+
+    def solid(p):
+        far, h = np.linalg.norm(p, axis=-1), p @ n
+        shell = np.maximum(np.abs(far - CUP_R - LIP_R) - LIP_R, h)
+        aside = np.sqrt(np.maximum(far**2 - h**2, 0.0))
+        bars = [shell, np.hypot(aside - CUP_R - LIP_R, h) - LIP_R]
+        bars += [
+            capsule(p, -24.0 * n, (0.0, 0.0, 60.0), 7.0), capsule(p, (0.0, 0.0, 60.0), SPINE, 7.0, KNOB_R),
+            capsule(p, -24.0 * n, TUBERCLE, 7.0, KNOB_R), capsule(p, -24.0 * n, (-20.0, -30.0, -80.0), 8.0),
+        ]  # fmt: skip
+        return np.maximum(np.minimum.reduce(bars), CUP_R - far)
+
+    return mesh(solid, (-80, -44, -94), (50, 60, 92), step)
+
+
+def hip_bones(part, side="right", version_deg=15.0):
+    """Both hip bones in the patient frame, the first around the head of `femur(version_deg)`."""
+    points, triangles = part
+    head = head_center(version_deg)
+    result = []
+    for sign in (1.0, -1.0):
+        x = sign * (points[:, 0] + HALF_PELVIS) - HALF_PELVIS
+        # the leg's frame: x medial, y proximal, z anterior; the swap of two axes and the sign of the first
+        placed = np.stack([-x, points[:, 2], points[:, 1]], axis=1) + head
+        result.append(surface((placed, triangles if sign > 0 else triangles[:, ::-1]), side))
+    return result
+
+
+def true_pelvis(inclination_deg=45.0, version_deg=15.0):
+    """Closed-form angles of that pelvis; the lateral edge is where the rim's circle passes y = 0."""
+    n = cup_axis(inclination_deg, version_deg)
+    u = np.cross(n, [0.0, 1.0, 0.0])
+    u /= np.linalg.norm(u)
+    v = np.cross(n, u)
+    # the lip is seen from the centre along its tangents: a circle of radius rho, h out along n
+    ring = CUP_R + LIP_R
+    tangent = math.asin(LIP_R / ring)
+    h, rho = ring * math.cos(tangent) * math.sin(tangent), ring * math.cos(tangent) ** 2
+    # h n + rho (cos t u + sin t v) with anterior coordinate 0; u has none
+    sine = -h * n[1] / (rho * v[1])
+    ends = [h * n + rho * (c * math.sqrt(1.0 - sine**2) * u + sine * v) for c in (1.0, -1.0)]
+    edge = max(ends, key=lambda p: p[2])
+    return {
+        "acetabular_inclination_deg": inclination_deg,
+        "acetabular_murray_deg.radiographic_version": version_deg,
+        "acetabular_version_deg": math.degrees(math.atan2(n[1], n[0])),
+        "lcea_deg": math.degrees(math.atan2(edge[0], edge[2])),
+    }

@@ -19,14 +19,18 @@ def ball_ml(radius_mm: float) -> float:
 
 
 def grid_around(reach_mm, spacing_mm, seed, *, handed=1):
-    """An affine of random orientation and sub-voxel phase around the origin, and the voxels' centres."""
-    rng = np.random.default_rng(seed)
+    """An affine of random orientation and sub-voxel phase around the origin, and the voxels' centres.
+
+    seed None: along the axes, centred on a voxel.
+    """
     spacing = np.asarray(spacing_mm)
+    turn = np.eye(3) if seed is None else Rotation.random(random_state=seed).as_matrix()
+    phase = np.zeros(3) if seed is None else np.random.default_rng(seed).uniform(-0.5, 0.5, 3)
     affine = np.eye(4)
-    affine[:3, :3] = Rotation.random(random_state=seed).as_matrix() * spacing
+    affine[:3, :3] = turn * spacing
     affine[:3, 0] *= handed
     shape = np.ceil(2.0 * reach_mm / spacing).astype(int)
-    affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2.0) + rng.uniform(-0.5, 0.5, 3) * spacing
+    affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2.0) + phase * spacing
     ijk = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1)
     return affine, ijk @ affine[:3, :3].T + affine[:3, 3]
 
@@ -38,6 +42,10 @@ class Shell:
     cartilage: np.ndarray
     radius_mm: float
     thickness_mm: float
+
+    @property
+    def voxels_ml(self):
+        return self.cartilage.sum() * abs(np.linalg.det(self.affine[:3, :3])) / 1000.0
 
     @property
     def cartilage_ml(self):

@@ -148,7 +148,17 @@ _MODEL = _object(
         "defects": _list(_DEFECT),
         "warnings": _WARNINGS,
         "seconds": _SECONDS,
-    }
+    },
+    {
+        "menisci": _map(
+            _object(
+                dict.fromkeys(
+                    ("extrusion_mm", "extrusion_sd_mm", "coverage_fraction", "covered_area_mm2"), _MAYBE
+                ),
+                {"reason": _TEXT},
+            )
+        ),
+    },
 )  # fmt: skip
 _VERDICT = _object(
     {"state": _enum("OK", "INDETERMINATE", "EXCLUDE", "REFUSED"), "limit_deg": _NUMBER,

@@ -177,8 +177,11 @@ def packaged(relative: str) -> Path:
     raise FileError(f"{relative}: not among the packaged data; reinstall injectplan")
 
 
-def cache_folder(name: str) -> Path:
-    """Return a folder for what can be made again, under XDG_CACHE_HOME; a temporary one where that fails."""
+def cache_folder(name: str, *, or_temporary: bool = True) -> Path:
+    """Return a folder for what can be made again, under XDG_CACHE_HOME.
+
+    Where that cannot be written: a temporary folder, or FileError when a temporary one would be of no use.
+    """
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = home / "injectplan" / name
     try:
@@ -187,4 +190,6 @@ def cache_folder(name: str) -> Path:
             return folder
     except OSError:
         pass
+    if not or_temporary:
+        raise FileError(f"{folder}: cannot be written; set XDG_CACHE_HOME to a folder that can")
     return Path(tempfile.mkdtemp(prefix="injectplan-"))

@@ -35,6 +35,18 @@ def test_a_part_of_a_joint_is_measured_and_says_what_is_missing(ball_and_shell):
     assert steps[-1] == 1.0
 
 
+def test_thick_slices_are_warned_of_in_the_document():
+    made = shell(20.0, 2.0, (0.4, 0.4, 3.0), seed=4)
+    labels = (2 * made.bone + made.cartilage).astype(np.uint16)
+    given = LabelMap(affine=made.affine, labels=labels, names={1: "femoral_cartilage", 2: "femur"})
+    document = model_document(build_joint(given, kind="knee", side="right"))
+    (warning,) = [w for w in document["warnings"] if w["code"] == "thickness-not-trustworthy"]
+    assert warning["structure"] == "femoral_cartilage"
+    assert "3.0 mm apart" in warning["message"]
+    assert document["cartilage"]["femoral_cartilage"]["trustworthy"] is False
+    assert document["defects"] == []
+
+
 def test_surfaces_are_repaired_and_it_is_said(ball_and_shell):
     solid = build_joint(ball_and_shell, kind="knee", side="right").structures["femur"].surface
     opened = Surface(solid.vertices_mm, solid.triangles[5:])

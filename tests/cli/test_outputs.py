@@ -101,8 +101,9 @@ def timeless(value: Any) -> Any:
     return [timeless(v) for v in value] if isinstance(value, list) else value
 
 
-def test_one_and_two_threads_give_the_same(demos: list[tuple[str, Path]]) -> None:
-    (one, one_out), (two, two_out) = demos
+@pytest.mark.parametrize("other", [1, 2], ids=["two threads", "the kept joint"])
+def test_threads_and_a_kept_joint_give_the_same(demos: list[tuple[str, Path]], other: int) -> None:
+    (one, one_out), (two, two_out) = demos[0], demos[other]
     assert timeless(json.loads(one)) == timeless(json.loads(two))
     names = sorted(p.relative_to(one_out) for p in one_out.rglob("*") if p.is_file())
     assert names == sorted(p.relative_to(two_out) for p in two_out.rglob("*") if p.is_file())

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from injectplan.kernels import _jit
-from injectplan.kernels._jit import exact_kernel, kernel, local_floats, local_ints, parallel_kernel, prange
+from injectplan.kernels._jit import image_kernel, kernel, local_floats, local_ints, parallel_kernel, prange
 
 
-@kernel
+@image_kernel
 def _count_missing(values):
     missing = not_self = above = 0
     for i in range(values.shape[0]):
@@ -33,12 +33,12 @@ def test_not_a_number_survives_the_flags():
     assert not {"nnan", "ninf", "fast"} & set(_jit.FLAGS)
 
 
-@exact_kernel
+@kernel
 def _cross(ax, ay, bx, by):
     return ax * by - ay * bx
 
 
-def test_an_exact_kernel_rounds_as_written():
+def test_a_kernel_rounds_as_written():
     """With a fused multiply-add, a·b − b·a is the rounding error of a·b and not 0."""
     rng = np.random.default_rng(1)
     for ax, ay, bx, by in rng.uniform(-1, 1, (500, 4)):

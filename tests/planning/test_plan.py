@@ -16,7 +16,7 @@ from injectplan.instruments import Needle, Probe
 from injectplan.kernels import search as kernel
 from injectplan.kernels._jit import set_threads
 from injectplan.kernels.bvh import nearest_points, signed_distances
-from injectplan.kernels.search import segment_distances
+from injectplan.kernels.segment import segment_distances
 from injectplan.planning import APPROACHES, Constraints, plan_document, plan_injection, space
 from injectplan.planning.plan import count_reasons, search
 from injectplan.planning.recheck import FAR_MM, Rechecker, SecondEngine

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from injectplan.imaging.values import Surface
-from injectplan.kernels.search import pareto_front, scatter_tips, segment_distances
+from injectplan.kernels.search import pareto_front, scatter_tips
+from injectplan.kernels.segment import segment_distances
 from oracles_planning import capsule, front_by_pairs, segment_mesh_distance, sphere
 
 BALL = sphere((0, 0, 0), 5.0, 5)

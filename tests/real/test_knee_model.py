@@ -8,6 +8,7 @@ import pytest
 from injectplan.anatomy.axes import joint_axes
 from injectplan.anatomy.build import map_all_cartilage, structures_of
 from injectplan.anatomy.measures import cartilage_document
+from injectplan.anatomy.menisci import measure_menisci
 from injectplan.anatomy.repair import repair_surface
 from injectplan.errors import ContradictionError
 from injectplan.imaging import read_labelmap, read_surfaces
@@ -56,6 +57,25 @@ def test_tibial_thickness_is_near_the_reference(knee, maps, name, mean_mm):
     assert document["thickness_mm"]["mean"] == pytest.approx(mean_mm, rel=0.05)
 
 
+def test_menisci_stand_out_and_cover_as_the_reference_says(knee, maps):
+    """pymskt 0.1.22, whose edges are the outermost points of the middle tenth and whose rays start elsewhere:
+    extrusion 3.745 and -0.248 mm, coverage 36.53 and 57.51 %."""
+    found = measure_menisci(knee, maps, joint_axes("knee", "right", bones_of(knee)))
+    for side, extrusion_mm, coverage in (("medial", 3.745, 0.3653), ("lateral", -0.248, 0.5751)):
+        measured = found[f"{side}_meniscus"]
+        assert measured.extrusion_mm == pytest.approx(extrusion_mm, abs=0.5)
+        assert measured.coverage_fraction == pytest.approx(coverage, abs=0.07)
+
+
+def test_regions_sum_to_the_whole(knee, maps):
+    for measured in maps.values():
+        document = cartilage_document(measured, knee[measured.bone].surface)
+        parts = document["regions"].values()
+        assert sum(p["area_mm2"] for p in parts) == pytest.approx(document["area_mm2"], rel=1e-9)
+        assert sum(p["volume_ml"] for p in parts) == pytest.approx(document["volume_ml"], rel=1e-9)
+        assert all(p["area_mm2"] > 0.03 * document["area_mm2"] for p in parts), measured.name
+
+
 def test_the_side_is_found_and_the_wrong_one_refused(knee):
     bones = bones_of(knee)
     assert joint_axes("knee", None, bones).side == "right"
@@ -78,6 +98,14 @@ def test_a_mirrored_copy_gives_the_same_numbers(knee, maps):
         for region, part in one["regions"].items():
             assert two["regions"][region]["area_mm2"] == pytest.approx(part["area_mm2"], rel=1e-3)
             assert two["regions"][region]["volume_ml"] == pytest.approx(part["volume_ml"], rel=1e-3)
+            assert two["regions"][region]["thickness_mm"]["mean"] == pytest.approx(
+                part["thickness_mm"]["mean"], rel=1e-3
+            )
+    here = measure_menisci(knee, maps, joint_axes("knee", "right", bones_of(knee)))
+    mirror = measure_menisci(other, there, axes)
+    for name, measured in here.items():
+        assert mirror[name].extrusion_mm == pytest.approx(measured.extrusion_mm, rel=1e-3)
+        assert mirror[name].coverage_fraction == pytest.approx(measured.coverage_fraction, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["knee", "hip", "ankle"])

@@ -11,7 +11,7 @@ from injectplan.frames import angle_deg
 from injectplan.imaging import read_labelmap
 from injectplan.instruments import PROBES, Needle
 from injectplan.kernels.bvh import contains
-from injectplan.kernels.search import segment_distances
+from injectplan.kernels.segment import segment_distances
 from injectplan.planning import Constraints, plan_injection
 from injectplan.planning.values import DEFAULT_MARGINS_MM
 

@@ -256,14 +256,26 @@ def _opening(p: Points) -> tuple[Floats, Floats, Floats]:
     return _dot(normal, lateral), _dot(normal, anterior), _dot(normal, superior)
 
 
-def _inclination(p: Points, handed: float) -> Floats:
-    x, _, z = _opening(p)
-    return _atan2(x, -z)
+def _murray(which: str) -> Callable[[Points, float], Floats]:
+    """One of the six angles of Murray (1993) between the rim plane's normal and the pelvis."""
 
+    def compute(p: Points, handed: float) -> Floats:
+        x, y, z = _opening(p)
+        match which:
+            case "radiographic_inclination":  # projected on the frontal plane, from the body's long axis
+                return _atan2(x, -z)
+            case "radiographic_version":  # out of the frontal plane
+                return _atan2(y, np.hypot(x, z))
+            case "anatomical_inclination":  # in space, from the body's long axis
+                return _atan2(np.hypot(x, y), -z)
+            case "anatomical_version":  # in the transverse plane
+                return _atan2(y, x)
+            case "operative_inclination":  # out of the sagittal plane
+                return _atan2(x, np.hypot(y, z))
+            case _:  # operative version: projected on the sagittal plane, from the body's long axis
+                return _atan2(y, -z)
 
-def _acetabular_version(p: Points, handed: float) -> Floats:
-    x, y, _ = _opening(p)
-    return _atan2(y, x)
+    return compute
 
 
 def _alpha(p: Points, handed: float) -> Floats:
@@ -281,6 +293,7 @@ _PELVIS = (
     "hip_center", "anterior_superior_iliac_spine", "opposite_anterior_superior_iliac_spine",
     "pubic_tubercle_midpoint",
 )  # fmt: skip
+_SOCKET = (*_PELVIS, "acetabular_center", "acetabular_opening_point")
 _ANKLE_FRONTAL = (
     "frontal plane of the ankle: tibial mechanical axis and the direction of the medial malleolus"
 )
@@ -367,13 +380,23 @@ DEFINITIONS: Mapping[str, Definition] = {
         "vertical through the head centre against the lateral acetabular edge (Wiberg)",
         "lateral positive", _lcea),
     "acetabular_inclination_deg": Definition(
-        (*_PELVIS, "acetabular_center", "acetabular_opening_point"), _APP,
-        "rim plane's normal projected on the pelvic plane, from the body's long axis (radiographic, Murray "
-        "1993)", "", _inclination),
+        _SOCKET, _APP, "rim plane's normal projected on the pelvic plane, from the body's long axis "
+        "(radiographic, Murray 1993)", "", _murray("radiographic_inclination")),
     "acetabular_version_deg": Definition(
-        (*_PELVIS, "acetabular_center", "acetabular_opening_point"), _APP,
-        "rim plane's normal in the transverse plane of the pelvis (anatomical, Murray 1993)",
-        _ANTEVERSION, _acetabular_version),
+        _SOCKET, _APP, "rim plane's normal in the transverse plane of the pelvis (anatomical, Murray 1993)",
+        _ANTEVERSION, _murray("anatomical_version")),
+    "acetabular_murray_deg.radiographic_version": Definition(
+        _SOCKET, _APP, "rim plane's normal out of the pelvic plane (Murray 1993)", _ANTEVERSION,
+        _murray("radiographic_version")),
+    "acetabular_murray_deg.anatomical_inclination": Definition(
+        _SOCKET, _APP, "rim plane's normal in space, from the body's long axis (Murray 1993)", "",
+        _murray("anatomical_inclination")),
+    "acetabular_murray_deg.operative_inclination": Definition(
+        _SOCKET, _APP, "rim plane's normal out of the sagittal plane (Murray 1993)", "",
+        _murray("operative_inclination")),
+    "acetabular_murray_deg.operative_version": Definition(
+        _SOCKET, _APP, "rim plane's normal projected on the sagittal plane, from the body's long axis "
+        "(Murray 1993)", _ANTEVERSION, _murray("operative_version")),
     "alpha_deg": Definition(
         (*_NECK, "head_neck_departure"), "oblique axial plane through the neck axis",
         "neck axis against the first anterior point that leaves the head sphere by 1 mm", "", _alpha),

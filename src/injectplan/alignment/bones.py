@@ -14,12 +14,13 @@ from injectplan.alignment.fits import fit_line
 from injectplan.errors import EmptyStructureError, LandmarkError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
-from injectplan.kernels.cast import Bools, Floats
+from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
 COARSE_MM = 4.0  # longer edges than this are refined along curved patches before anything is fitted
 
 Indices = npt.NDArray[np.int64]
+_AROUND = np.stack([f(np.arange(12) * np.pi / 6.0 + 0.1) for f in (np.cos, np.sin)], axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,11 +56,12 @@ def _weld(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
     used, triangles = np.unique(triangles, return_inverse=True)
     points = points[used]
     triangles = triangles.reshape(-1, 3)
+    low = points.min(axis=0)
     grain = 1e-6 * float(np.ptp(points, axis=0).max())
-    _, first, inverse = np.unique(
-        np.round(points / grain).astype(np.int64), axis=0, return_index=True, return_inverse=True
-    )
-    triangles = inverse.ravel()[triangles]
+    cells = np.round((points - low) / max(grain, 1e-300)).astype(np.int64)
+    # three numbers of 20 bits in one: sorting rows took five times as long
+    _, first, inverse = np.unique(cells @ [1 << 42, 1 << 21, 1], return_index=True, return_inverse=True)
+    triangles = inverse[triangles]
     a, b, c = triangles.T
     return points[first], triangles[(a != b) & (b != c) & (c != a)]
 
@@ -69,6 +71,15 @@ def _crosses(points: Floats, triangles: Indices) -> Floats:
     return np.asarray(np.cross(b - a, c - a))
 
 
+def _edges(triangles: Indices) -> tuple[Indices, Indices, Indices]:
+    """Every edge once (k, 2), the edge of each triangle's sides (3 m,), and how many sides each edge has."""
+    sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    n = int(triangles.max()) + 1
+    key = np.minimum(sides[:, 0], sides[:, 1]) * n + np.maximum(sides[:, 0], sides[:, 1])
+    unique, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
+    return np.stack([unique // n, unique % n], axis=1), inverse, count
+
+
 def _outward(points: Floats, triangles: Indices) -> Indices:
     cross = _crosses(points, triangles)
     middle = points[triangles].mean(axis=1)
@@ -76,20 +87,27 @@ def _outward(points: Floats, triangles: Indices) -> Indices:
     return triangles if volume >= 0 else triangles[:, ::-1]
 
 
-def _largest_piece(points: Floats, triangles: Indices) -> tuple[Indices, int]:
+def _pieces(points: Floats, triangles: Indices) -> tuple[Indices, Floats]:
+    """The connected piece of every triangle and the pieces' areas, mm²."""
     graph = coo_array(
         (np.ones(2 * len(triangles), dtype=np.int8),
          (triangles[:, [0, 1]].ravel(), triangles[:, [1, 2]].ravel())),
         shape=(len(points), len(points)),
     )  # fmt: skip
     count, label = connected_components(graph, directed=False)
-    if count == 1:
-        return triangles, 0
     area = 0.5 * np.linalg.norm(_crosses(points, triangles), axis=1)
-    of_triangle = label[triangles[:, 0]]
-    areas = np.bincount(of_triangle, weights=area, minlength=count)
-    loose = int(np.sum((areas > 0) & (np.arange(count) != np.argmax(areas))))
-    return triangles[of_triangle == np.argmax(areas)], loose
+    of_triangle = np.asarray(label[triangles[:, 0]], dtype=np.int64)
+    return of_triangle, np.asarray(np.bincount(of_triangle, area, count), dtype=np.float64)
+
+
+def split(surface: Surface, share: float) -> list[Surface]:
+    """The connected pieces of a surface that have at least this share of the largest one's area."""
+    points, triangles = _weld(surface.vertices_mm, surface.triangles.astype(np.int64))
+    of_triangle, areas = _pieces(points, triangles)
+    large = np.flatnonzero(areas >= share * areas.max())
+    if len(large) < 2:
+        return [surface]
+    return [Surface(points, triangles[of_triangle == i]) for i in large]
 
 
 def _smooth(points: Floats, triangles: Indices, vectors: Floats, edge_mm: float, radius_mm: float) -> Floats:
@@ -114,10 +132,11 @@ def _median_edge(points: Floats, triangles: Indices) -> float:
 
 def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]:
     cross = _crosses(points, triangles)
-    weights, normals = np.zeros(len(points)), np.zeros_like(points)
-    for corner in range(3):
-        np.add.at(weights, triangles[:, corner], np.linalg.norm(cross, axis=1) / 6.0)
-        np.add.at(normals, triangles[:, corner], cross)
+    normals = np.zeros_like(points)
+    third = np.repeat(np.linalg.norm(cross, axis=1) / 6.0, 3)
+    weights = np.asarray(np.bincount(triangles.ravel(), third, len(points)), dtype=np.float64)
+    for axis in range(3):
+        normals[:, axis] = np.bincount(triangles.ravel(), np.repeat(cross[:, axis], 3), len(points))
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return weights, np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
 
@@ -127,14 +146,13 @@ def _refine(points: Floats, triangles: Indices, normals: Floats) -> tuple[Floats
 
     Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with their shape factor 3/4.
     """
-    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    unique, inverse = np.unique(edges, axis=0, return_inverse=True)
+    unique, inverse, _ = _edges(triangles)
     a, b = points[unique[:, 0]], points[unique[:, 1]]
     middle = 0.5 * (a + b)
     bent = np.zeros_like(middle)
     for corner, normal in ((a, normals[unique[:, 0]]), (b, normals[unique[:, 1]])):
         bent += 0.5 * (middle - ((middle - corner) * normal).sum(axis=1, keepdims=True) * normal)
-    new = inverse.ravel().reshape(-1, 3) + len(points)
+    new = inverse.reshape(-1, 3) + len(points)
     i, j, k = triangles.T
     ij, jk, ki = new.T
     quarters = [np.stack(t, axis=1) for t in ((i, ij, ki), (j, jk, ij), (k, ki, jk), (ij, jk, ki))]
@@ -150,7 +168,9 @@ def prepare(surface: Surface, name: str) -> Bone:
     if not len(surface.triangles):
         raise EmptyStructureError(f"{name} has no triangles: give its surface, or leave it out")
     points, triangles = _weld(surface.vertices_mm, surface.triangles.astype(np.int64))
-    triangles, loose = _largest_piece(points, triangles)
+    of_triangle, areas = _pieces(points, triangles)
+    loose = int(np.count_nonzero(areas)) - 1
+    triangles = triangles[of_triangle == np.argmax(areas)]
     used, triangles = np.unique(triangles, return_inverse=True)
     points, triangles = points[used], triangles.reshape(-1, 3)
     if len(points) < 40:
@@ -162,8 +182,7 @@ def prepare(surface: Surface, name: str) -> Bone:
         points, triangles = _refine(points, triangles, normals)
         weights, normals = _vertex_normals(points, triangles)
         edge_mm = _median_edge(points, triangles)
-    edges = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    unique, count = np.unique(edges, axis=0, return_counts=True)
+    unique, _, count = _edges(triangles)
     border = points[unique[count == 1]].mean(axis=1)
     notices = []
     if loose:
@@ -177,35 +196,52 @@ def prepare(surface: Surface, name: str) -> Bone:
     )  # fmt: skip
 
 
-def section(bone: Bone, origin: Floats, normal: Floats, *, within: Bools | None = None) -> list[Loop]:
+def section(bone: Bone, origin: Floats, normal: Floats) -> list[Loop]:
     """Cut the bone by a plane; the outlines, largest first.
 
-    origin (3,) a point of the plane, normal (3,) unit.  within (m,): only these triangles are cut.
+    origin (3,) a point of the plane, normal (3,) unit.
     """
-    height = (bone.points - origin) @ normal
+    return sections(bone, origin, normal, np.zeros(1))[0]
+
+
+def sections(bone: Bone, origin: Floats, axis: Floats, heights: Floats) -> list[list[Loop]]:
+    """Cut the bone by many parallel planes at these heights along the axis (from origin)."""
+    s = (bone.points - origin) @ axis
+    a, b, c = (s[bone.triangles[:, i]] for i in range(3))
+    low, high = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    found = []
+    for h in heights:
+        near = np.flatnonzero((low <= h) & (high >= h))
+        corners = np.stack([a[near], b[near], c[near]], axis=1)
+        found.append(_section(bone, near, corners - h, origin, axis))
+    return found
+
+
+def _section(bone: Bone, near: Indices, height: Floats, origin: Floats, normal: Floats) -> list[Loop]:
+    """Cut the triangles `near` (k,) where the height (k, 3) of their corners over the plane passes 0."""
     height = np.where(height == 0.0, 1e-12, height)
-    triangles = bone.triangles if within is None else bone.triangles[within]
-    above = height[triangles] > 0
-    crossed = np.flatnonzero(above.any(axis=1) & ~above.all(axis=1))
+    above = height > 0
+    several = above[:, 0].astype(np.int8) + above[:, 1] + above[:, 2]
+    crossed = np.flatnonzero((several == 1) | (several == 2))
     if not len(crossed):
         return []
-    tri, up = triangles[crossed], above[crossed]
+    tri, height, several = bone.triangles[near[crossed]], height[crossed], several[crossed]
     # the corner alone on its side; from it, the two cut edges in the triangle's own order
-    alone = np.where(up.sum(axis=1) == 1, np.argmax(up, axis=1), np.argmin(up, axis=1))
+    alone = np.where(several == 1, np.argmax(above[crossed], axis=1), np.argmin(above[crossed], axis=1))
     rows = np.arange(len(tri))
-    a, b, c = tri[rows, alone], tri[rows, (alone + 1) % 3], tri[rows, (alone + 2) % 3]
+    a, b, c = ((tri[rows, (alone + i) % 3], height[rows, (alone + i) % 3]) for i in range(3))
 
-    def cut(i: Indices, j: Indices) -> Floats:
-        t = height[i] / (height[i] - height[j])
-        return np.asarray(bone.points[i] + t[:, None] * (bone.points[j] - bone.points[i]))
+    def cut(i: tuple[Indices, Floats], j: tuple[Indices, Floats]) -> Floats:
+        t = i[1] / (i[1] - j[1])
+        return np.asarray(bone.points[i[0]] + t[:, None] * (bone.points[j[0]] - bone.points[i[0]]))
 
     first, second = cut(a, b), cut(a, c)
-    flip = ~(height[a] > 0)
-    start = np.where(flip[:, None], second, first)
-    end = np.where(flip[:, None], first, second)
-    keys = np.sort(np.stack([np.stack([a, b], 1), np.stack([a, c], 1)]), axis=2)
-    ids = np.unique(keys.reshape(-1, 2), axis=0, return_inverse=True)[1].reshape(2, -1)
-    graph = coo_array((np.ones(len(tri)), (ids[0], ids[1])), shape=(ids.max() + 1,) * 2)
+    flip = (several == 2)[:, None]
+    start, end = np.where(flip, second, first), np.where(flip, first, second)
+    n = len(bone.points)
+    keys = np.concatenate([np.minimum(a[0], x[0]) * n + np.maximum(a[0], x[0]) for x in (b, c)])
+    ids = np.unique(keys, return_inverse=True)[1].reshape(2, -1)
+    graph = coo_array((np.ones(len(tri), dtype=np.int8), (ids[0], ids[1])), shape=(ids.max() + 1,) * 2)
     label = connected_components(graph, directed=False)[1][ids[0]]
     loops = [_loop(start[label == k], end[label == k], origin, normal) for k in range(label.max() + 1)]
     return sorted(loops, key=lambda loop: -abs(loop.area_mm2))
@@ -228,17 +264,16 @@ def _loop(start: Floats, end: Floats, origin: Floats, normal: Floats) -> Loop:
     return Loop(area_mm2=abs(area), centroid=centroid, points=outline)
 
 
-def sections(bone: Bone, origin: Floats, axis: Floats, heights: Floats) -> list[list[Loop]]:
-    """Cut the bone by many parallel planes at these heights along the axis (from origin)."""
-    s = (bone.points - origin) @ axis
-    low, high = s[bone.triangles].min(axis=1), s[bone.triangles].max(axis=1)
-    return [section(bone, origin + h * axis, axis, within=(low <= h) & (high >= h)) for h in heights]
-
-
 def hull_indices(flat: Floats) -> Indices:
     """Indices of the convex hull's corners of points (n, 2), counter-clockwise."""
     try:
-        return np.asarray(ConvexHull(flat).vertices, dtype=np.int64)
+        if len(flat) < 500:
+            return np.asarray(ConvexHull(flat).vertices, dtype=np.int64)
+        # what lies inside the polygon of a few outermost points is no corner: most points, cheaply
+        rows = np.ascontiguousarray(flat.T)
+        inner = ConvexHull(flat[np.unique(np.argmax(_AROUND @ rows, axis=1))]).equations
+        outer = np.flatnonzero((inner[:, :2] @ rows + inner[:, 2:]).max(axis=0) > -1e-9)
+        return outer[ConvexHull(flat[outer]).vertices]
     except QhullError as error:
         raise LandmarkError("a part of the bone is flat; its outline cannot be found") from error
 
@@ -292,12 +327,15 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
     normal = cross[keep] / (2.0 * area[:, None])
     height = (middle * normal).sum(axis=1)
     # bins of like normal and height hold a flat face together; a curved one spreads over many
-    key = np.column_stack([np.round(normal * 12.0), np.round(height / 1.5)]).astype(np.int64)
-    _, inverse = np.unique(key, axis=0, return_inverse=True)
-    total = np.bincount(inverse.ravel(), weights=area)
+    cells = np.round(normal * 12.0).astype(np.int64) + 12
+    level = np.round((height - height.min()) / 1.5).astype(np.int64)
+    _, bins = np.unique(
+        ((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True
+    )
+    total = np.bincount(bins, weights=area)
     best, found = 150.0, None
     for i in np.argsort(-total)[:6]:
-        mates = inverse.ravel() == i
+        mates = bins == i
         n = unit(np.average(normal[mates], axis=0, weights=area[mates]))
         h = float(np.average(middle[mates] @ n, weights=area[mates]))
         same = (normal @ n > 0.99) & (np.abs(middle @ n - h) < 0.6)

@@ -306,7 +306,7 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         notch = _notch_point(region, square, line, distal[1], distal[0])
         before = middle
         middle = notch + 0.25 * width * y
-        if np.linalg.norm(middle - before) < 1e-9 and np.linalg.norm(y - proximal) < 1e-12:
+        if np.linalg.norm(middle - before) < 1e-5 and np.linalg.norm(y - proximal) < 1e-7:
             break
         proximal = y
     cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch)
@@ -348,7 +348,10 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft "
                 "above the condyles (needs 5 mm)"
             )
+        before = direction
         center, direction, residual = shaft_line(bone, direction, bottom, top)
+        if np.linalg.norm(direction - before) < 1e-9:
+            break
     return center, direction, residual
 
 

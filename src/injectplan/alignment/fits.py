@@ -75,11 +75,13 @@ def fit_sphere(points: Floats, weights: Floats, center: Floats, radius: float, s
 
 
 def find_sphere(
-    points: Floats, weights: Floats, *, radii: tuple[float, float], scale: float, seed: int = 0
-) -> Sphere:
+    points: Floats, weights: Floats, *, radii: tuple[float, float], scale: float, seed: int = 0,
+    power: float = 2.0,
+) -> Sphere:  # fmt: skip
     """Find the sphere that covers most of its own surface among the points, then refine it.
 
     Candidates pass through four nearby points drawn by the counter-based hash. None raises LandmarkError.
+    power : 2 judges by the share of the sphere that is covered, 0 by the area on it.
     """
     n = len(points)
     if n < 12:
@@ -101,7 +103,7 @@ def find_sphere(
         if not radii[0] <= radius <= radii[1]:
             continue
         close = np.abs(np.linalg.norm(points[some] - center, axis=1) - radius) < scale
-        score = float(close.sum()) / radius**2
+        score = float(close.sum()) / radius**power
         if score > best_score:
             best_score, best = score, (center, radius)
     if best is None:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, section_at
-from injectplan.alignment.bones import Bone, prepare
+from injectplan.alignment.bones import Bone, prepare, split
 from injectplan.alignment.femur import FemurFit, measure_femur
+from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.scatter import (
     PLATEAU_SD_MM,
     POSTERIOR_SD_MM,
@@ -33,6 +35,8 @@ from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
+PELVIS = ("hip_bone", "opposite_hip_bone")
+MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
@@ -83,11 +87,11 @@ def fit_bones(
     bones: Mapping[str, Surface], side: Side | None, *, units: str = "auto", seed: int = 0
 ) -> BoneFits:
     """Fit the leg's bones and settle medial and lateral. See `measure_alignment` for the errors."""
-    bones = {n: s for n, s in bones.items() if n in ("femur", "tibia", "fibula", "talus", "hip_bone")}
+    bones = {n: s for n, s in bones.items() if n in MEASURED}
     if not any(n in bones for n in ("femur", "tibia")):
         raise NothingToMeasureError("alignment needs a femur or a tibia; neither is among the bones")
     bones, notes = _scaled(bones, units)
-    ready = {n: prepare(s, n) for n, s in bones.items()}
+    ready = {n: prepare(s, n) for n, s in bones.items() if n not in PELVIS}
     for bone in ready.values():
         notes += bone.notices
     centers = {n: np.average(b.points, axis=0, weights=b.weights) for n, b in ready.items()}
@@ -131,9 +135,11 @@ def fit_bones(
             talus = measure_talus(ready["talus"], tibia)
         except LandmarkError as error:
             missing["talar_dome_medial"] = str(error)
+    extra, absent = _pelvis(bones, femur, handed, seed)
     return BoneFits(
-        side=found, femur=femur, tibia=tibia, fibula=fibula, talus=talus, femur_medial=femur_medial,
-        tibia_medial=tibia_medial, missing=missing | _missing(femur, tibia, ready),
+        side=found, extra=extra, femur=femur, tibia=tibia, fibula=fibula, talus=talus,
+        femur_medial=femur_medial, tibia_medial=tibia_medial,
+        missing=missing | absent | _missing(femur, tibia, ready),
         field_of_view=FieldOfView(
             femur_shaft_mm=femur.length_mm if femur else float("nan"),
             tibia_shaft_mm=tibia.length_mm if tibia else float("nan"),
@@ -141,6 +147,19 @@ def fit_bones(
         ),
         notices=tuple(notes),
     )  # fmt: skip
+
+
+def _pelvis(
+    bones: Mapping[str, Surface], femur: FemurFit | None, handed: float, seed: int
+) -> tuple[dict[str, Landmark], dict[str, str]]:
+    """Landmarks of the hip bones, which may share one file, and why they are missing."""
+    given = [prepare(piece, n) for n in PELVIS if n in bones for piece in split(bones[n], 0.6)]
+    if not given:
+        return {}, dict.fromkeys(PELVIS_LANDMARKS, "no hip bone is among the bones")
+    if femur is None or femur.head is None:
+        why = "the femoral head, about which the pelvis is measured, is not in view"
+        return {}, dict.fromkeys(PELVIS_LANDMARKS, why)
+    return pelvis_landmarks(given, femur.head, handed, seed)
 
 
 def _sign(a: Floats, b: Floats) -> float:
@@ -155,8 +174,7 @@ def _neighbours(femur: Bone, tibia: Bone) -> bool:
         return False
     some = femur.points[:: max(1, len(femur.points) // 1500)]
     other = tibia.points[:: max(1, len(tibia.points) // 1500)]
-    gap = np.sqrt(((some[:, None] - other[None]) ** 2).sum(axis=2)).min()
-    return bool(gap < 30.0)
+    return bool(np.min(KDTree(other).query(some)[0]) < 30.0)
 
 
 def _apart(femur: FemurFit, tibia: TibiaFit) -> str:
@@ -285,9 +303,6 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         result["lateral_malleolus"] = "no fibula is among the bones"
     if "talus" not in ready:
         result["talar_dome_medial"] = "no talus is among the bones"
-    pelvis = "the pelvis was not measured: both hip bones in one frame are needed for its plane"
-    for name in ("anterior_superior_iliac_spine", "lateral_acetabular_edge", "acetabular_center"):
-        result.setdefault(name, pelvis)
     return result
 
 

@@ -238,7 +238,10 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
             raise LandmarkError(
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 8 mm)"
             )
+        before = direction
         center, direction, residual = shaft_line(bone, direction, bottom, top)
+        if np.linalg.norm(direction - before) < 1e-9:
+            break
     return center, direction, residual
 
 

@@ -250,6 +250,17 @@ def femoral_head(femur: Surface, hip_bone: Surface) -> tuple[Floats, float]:
     return center, radius
 
 
+def femoral_neck(points_mm: Floats, center_mm: Floats, radius_mm: float) -> Floats:
+    """Unit direction along the femoral neck, from the head's centre outwards, of points on the femur (n, 3).
+
+    The mean direction of what lies 1.13 to 1.57 head radii from the centre, where the neck stands alone.
+    """
+    away = points_mm - center_mm
+    length = np.linalg.norm(away, axis=1)
+    neck = away[(length > 1.13 * radius_mm) & (length < 1.57 * radius_mm)]
+    return unit(unit(neck).mean(axis=0))
+
+
 def _turned(vector: Floats, axis: Floats, angle_deg: float) -> Floats:
     """Turn a vector across an axis about it."""
     angle = np.radians(angle_deg)

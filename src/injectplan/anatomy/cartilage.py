@@ -181,7 +181,7 @@ def map_cartilage(
         state[_holes(bone, state == OUTSIDE)] = DENUDED
         if outer.any() and covered.any():
             nearest[covered] = nearest_points(_part(cartilage, outer).bvh, points[covered])[0]
-    region, names = regions_of(name, points, bone.vertex_areas_mm2, state != OUTSIDE, axes)
+    region, names = regions_of(name, points, normals, bone.vertex_areas_mm2, state != OUTSIDE, axes)
     trustworthy = coarsest_spacing_mm <= COARSE_SPACING_MM
     notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
     result = CartilageMap(

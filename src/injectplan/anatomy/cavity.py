@@ -108,8 +108,8 @@ def _box_of(inside: Bools, grow: int = 1) -> tuple[slice, slice, slice]:
     return found[0], found[1], found[2]
 
 
-def _counted_ml(values: Floats32, level: float, spacing_mm: float) -> float:
-    """Volume under a level by counting points, those within half a spacing of the wall in part."""
+def counted_ml(values: Floats32, level: float, spacing_mm: float) -> float:
+    """Return the volume under a level by counting points, those within half a spacing of the wall in part."""
     part = np.clip(np.float32(0.5 + level / spacing_mm) - values * np.float32(1.0 / spacing_mm), 0, 1)
     return float(part.sum(dtype=np.float64)) * spacing_mm**3 / 1e3
 
@@ -306,7 +306,7 @@ class _Space:
             return _cut(made.reshape(space.shape), 0.0, self.origin, self.spacing)
 
         more, surface = _level_of_volume(
-            lambda level: _counted_ml(thick_at(level), 0.0, self.spacing), cut_at, resting_ml, 3e-4
+            lambda level: counted_ml(thick_at(level), 0.0, self.spacing), cut_at, resting_ml, 3e-4
         )
         return np.maximum(space - np.float32(more) * share, blocked), surface
 
@@ -328,8 +328,8 @@ class _Space:
         box = _box_of(result < np.inf)
         result[box] = reachable(result[box], MOST_OPENING_MM, rise=RISE)
         held = result[result < np.inf]
-        if _counted_ml(held, MOST_OPENING_MM, self.spacing) > capacity:
-            counted = partial(_counted_ml, held, spacing_mm=self.spacing)
+        if counted_ml(held, MOST_OPENING_MM, self.spacing) > capacity:
+            counted = partial(counted_ml, held, spacing_mm=self.spacing)
             full = _solve(partial(_off, counted, capacity), 5.0, 2.0, 1e-3)
             result[result > full] = np.inf
         return result
@@ -341,7 +341,7 @@ def _opened(opening: Floats32, wanted_ml: float, origin: Floats, spacing_mm: flo
     values = opening.ravel()[where]
     bounded = np.where(opening < FAR, opening, FAR)
     return _level_of_volume(
-        lambda level: _counted_ml(values, level, spacing_mm),
+        lambda level: counted_ml(values, level, spacing_mm),
         lambda level: _cut(bounded, level, origin, spacing_mm),
         wanted_ml,
         1e-4,
@@ -381,7 +381,7 @@ def capacity_ml(cavity: Cavity, most_opening_mm: float = MOST_OPENING_MM) -> flo
     """How much more the cavity takes before its walls forbid it."""
     field = cavity.distension
     values = field.values[field.values <= most_opening_mm + field.spacing_mm]
-    room = _counted_ml(values, most_opening_mm, field.spacing_mm) - _counted_ml(values, 0.0, field.spacing_mm)
+    room = counted_ml(values, most_opening_mm, field.spacing_mm) - counted_ml(values, 0.0, field.spacing_mm)
     return max(room, 0.0)
 
 

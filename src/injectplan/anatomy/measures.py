@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from injectplan.anatomy.cartilage import statistics
+from injectplan.anatomy.menisci import MeniscusMeasures, measure_menisci
 from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Cavity, Defect, JointModel
 from injectplan.anatomy.surfaces import mask_of_surface
 from injectplan.documents import SCHEMA, plain
@@ -129,6 +130,15 @@ def voxel_volume_ml(surface: Surface, spacing_mm: float = VOXEL_MM) -> float:
     return float(np.count_nonzero(mask_of_surface(surface, affine, shape))) * spacing_mm**3 / 1000.0
 
 
+def meniscus_document(measured: MeniscusMeasures) -> dict[str, Any]:
+    """One meniscus: how far it stands out of its plateau and how much cartilage it covers."""
+    document = {
+        "extrusion_mm": measured.extrusion_mm, "extrusion_sd_mm": measured.extrusion_sd_mm,
+        "coverage_fraction": measured.coverage_fraction, "covered_area_mm2": measured.covered_area_mm2,
+    }  # fmt: skip
+    return document | ({"reason": measured.reason} if measured.reason else {})
+
+
 def defect_document(defect: Defect) -> dict[str, Any]:
     """One defect."""
     document = {
@@ -142,7 +152,7 @@ def defect_document(defect: Defect) -> dict[str, Any]:
 
 
 def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = None) -> dict[str, Any]:
-    """Return the joint's document: structures, cartilage, cavity, defects, warnings, seconds.
+    """Return the joint's document: structures, cartilage, menisci, cavity, defects, warnings, seconds.
 
     seconds : timings to print; None takes those of the joint's own building (none for a loaded joint).
     """
@@ -168,6 +178,10 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
         "cartilage": {
             name: cartilage_document(m, joint.structures[m.bone].surface)
             for name, m in joint.cartilage.items()
+        },
+        "menisci": {
+            name: meniscus_document(m)
+            for name, m in measure_menisci(joint.structures, joint.cartilage, joint.axes).items()
         },
         "cavity": cavity_document(joint.cavity, joint.labels),
         "defects": [defect_document(d) for d in joint.defects],

@@ -244,8 +244,8 @@ class _Reader:
         )  # fmt: skip
 
 
-def _write_arrays(path: Path, joint: JointModel) -> None:
-    """Write joint.npz; NaN stands in its JSON as NaN, which only this module reads."""
+def write_arrays(path: Path, joint: JointModel) -> None:
+    """Write a joint whole into one file; NaN stands in its JSON as NaN, which only this module reads."""
     writer = _Writer()
     text = json.dumps(writer.joint(joint), ensure_ascii=False)
     np.savez(path, allow_pickle=False, joint=np.frombuffer(text.encode(), np.uint8), **writer.arrays)
@@ -311,7 +311,7 @@ def save_joint(joint: JointModel, folder: str | Path, *, document: Mapping[str, 
     """
     folder = Path(folder)
     (folder / "surfaces").mkdir(exist_ok=True)
-    _write_arrays(folder / ARRAYS, joint)
+    write_arrays(folder / ARRAYS, joint)
     for name, solid in joint.structures.items():
         write_vtp(folder / "surfaces" / f"{name}.vtp", solid.surface, _surface_values(joint, name))
     write_vtp(folder / "surfaces" / "joint_cavity.vtp", joint.cavity.surface)
@@ -355,14 +355,18 @@ def load_joint(folder: str | Path) -> JointModel:
     """
     folder = Path(folder)
     _check_files(folder)
+    return read_arrays(folder / ARRAYS)
+
+
+def read_arrays(path: Path) -> JointModel:
+    """Read what `write_arrays` wrote.  Raises FileError for a file that is none, damaged or too old."""
+    name = f"{path.parent.name}/{path.name}"
     try:
-        with np.load(io.BytesIO((folder / ARRAYS).read_bytes()), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
         data = json.loads(arrays.pop("joint").tobytes().decode())
         if data["version"] != VERSION:
-            raise FileError(f"{folder.name}: saved by another version; write the joint again")
+            raise FileError(f"{name}: saved by another version; write the joint again")
         return _Reader(arrays).joint(data)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise FileError(
-            f"{folder.name}/{ARRAYS}: cannot be read as a joint; write the joint again"
-        ) from error
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise FileError(f"{name}: cannot be read as a joint; write the joint again") from error

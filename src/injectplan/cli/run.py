@@ -21,19 +21,19 @@ def command(case: Path, *, common: Common = DEFAULT) -> int:
 def run_and_show(case: Path, common: Common) -> int:
     """Run a case, write and print its record; return 0, or 3 when a step was refused."""
     from injectplan.casefile import read_case
+    from injectplan.files import atomic_folder
     from injectplan.report.summary import print_summary
-    from injectplan.workflow import record_of, reseeded, run_case, write_case_result
+    from injectplan.workflow import record_of, reseeded, run_case, run_into
 
     common.begin()
     read = reseeded(read_case(case), common.seed)
     with progress(common) as report:
-        result = run_case(read, progress=report)
-        document = record_of(result)
-        if common.out is not None:
-            from injectplan.files import atomic_folder
-
+        if common.out is None:
+            result = run_case(read, progress=report)
+            document = record_of(result)
+        else:
             with atomic_folder(common.out) as folder:
-                write_case_result(result, document, folder, progress=report)
+                result, document = run_into(read, folder, progress=report)
     finish(document, common, table=lambda shown: print_summary(document, shown))
     if common.out is not None and not common.json:
         print(common.out / "report.html")

@@ -1,7 +1,12 @@
 """How kernels are compiled, said once.
 
-- Flags: all of fast-math except `nnan` and `ninf`. NaN means "no hit" here, and full fast-math lets the
-  compiler drop NaN tests.
+- No fast-math, except in the picture's own loops (`image_kernel`). A kernel is compiled once for itself and
+  again inside each caller; with `reassoc` or `contract` the copies may round differently, and which copy a
+  process runs depends on whether it compiled or loaded them: plans differed in the last bit between a first
+  run and the next. As written, the same expression gives the same bits everywhere, and neither the search nor
+  a frame became measurably slower (docs/decisions/0010).
+- The picture's flags are all of fast-math except `nnan` and `ninf`: NaN means "no hit" here, and those two
+  let the compiler drop NaN tests.
 - One lock around parallel kernels: without libgomp numba falls back to its workqueue layer, which aborts the
   process when two Python threads call at once.
 - The cache's folder is keyed by a hash of all kernels' sources, numba's version and the compile policy,
@@ -56,30 +61,31 @@ from numba.core import cgutils, types  # noqa: E402
 from numba.extending import intrinsic  # noqa: E402
 from numba.np import arrayobj  # noqa: E402
 
-_POLICY: dict[str, Any] = {"fastmath": FLAGS, "error_model": "numpy", "nogil": True, "cache": True}
+_POLICY: dict[str, Any] = {"error_model": "numpy", "nogil": True, "cache": True}
 
 
 def kernel(function: _F) -> _F:
-    """Compile a kernel that runs on one thread and may be called from other kernels."""
+    """Compile a kernel that runs on one thread and may be called from other kernels; rounds as written."""
     return numba.njit(**_POLICY)(function)
+
+
+def image_kernel(function: _F) -> _F:
+    """Compile a loop over samples or pixels, called from one place, whose sums may be taken in any order."""
+    return numba.njit(**_POLICY, fastmath=FLAGS)(function)
 
 
 def bare_kernel(function: _F) -> _F:
     """Compile a kernel that makes no arrays, without counting references to those it is handed.
 
-    A scan line's kernels are handed some sixty arrays; counting them took as long as the work.
+    A scan line's kernels are handed some sixty arrays; counting them took as long as the work
+    (docs/decisions/0025).
     """
     return numba.njit(**_POLICY, _nrt=False)(function)
 
 
 def inline_kernel(function: _F) -> _F:
-    """Compile a small kernel that the compiler is asked to inline into its callers."""
+    """Compile a kernel into its only caller, which spares the copies of the arrays it is handed."""
     return numba.njit(**_POLICY, inline="always")(function)
-
-
-def exact_kernel(function: _F) -> _F:
-    """Compile a kernel as written, with no fast-math: the same expression gives the same bits everywhere."""
-    return numba.njit(**{**_POLICY, "fastmath": False})(function)
 
 
 def wrapping_kernel(function: _F) -> _F:

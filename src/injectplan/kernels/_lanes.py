@@ -1,8 +1,8 @@
 """Sixteen samples at once: the inner loops of a sub-ray, written out as vector instructions.
 
 numba widens whole numbers to 64 bits and leaves gathers scalar, so that LLVM does not vectorise these loops
-by itself: a speckle sample took 12.7 ns so and takes 3.5 ns here. No fast-math reaches these instructions
-(`exact_kernel`), so that every caller and every specialisation gets the same bits.
+by itself: a speckle sample took 12.7 ns so and takes 3.5 ns here. No fast-math reaches these instructions,
+so that every caller and every specialisation gets the same bits.
 
 `lay(row, first, last, start, stride)` writes a ramp into a row; `decay(row, first, last, level, fall)` writes
 level, level · fall, …; `add_decay` adds that.
@@ -25,7 +25,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from injectplan.kernels._jit import exact_kernel
+from injectplan.kernels._jit import bare_kernel
 
 LANES = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -294,22 +294,22 @@ if numba.config.DISABLE_JIT:
     lay, decay, add_decay, grains = lay_plain, decay_plain, add_decay_plain, grains_plain
 else:
 
-    @exact_kernel
+    @bare_kernel
     def lay(row, first, last, start, stride):
         """Write start, start + stride, … into row[first:last]."""
         _lay(row, first, last, np.float32(start), np.float32(stride))
 
-    @exact_kernel
+    @bare_kernel
     def decay(row, first, last, level, fall):
         """Write level, level · fall, … into row[first:last]."""
         _decay(row, first, last, np.float32(level), np.float32(fall))
 
-    @exact_kernel
+    @bare_kernel
     def add_decay(row, first, last, level, fall):
         """Add level, level · fall, … to row[first:last]."""
         _add_decay(row, first, last, np.float32(level), np.float32(fall))
 
-    @exact_kernel
+    @bare_kernel
     def grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last):
         """Add speckle of unit power times amplitude · weight to re[first:last] and im[first:last]."""
         _grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from injectplan.kernels._jit import kernel, prange
+from injectplan.kernels._jit import image_kernel, kernel, prange
 from injectplan.kernels.cast import Floats32, Ints
 from injectplan.kernels.chance import hash64
 from injectplan.kernels.needle import needle_line, points_line
@@ -42,7 +42,7 @@ class Scan(NamedTuple):
     deep: Floats32  # towards the next sample
 
 
-@kernel
+@image_kernel
 def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, power, marks, envelope):
     """Filter across lines by depth, add needle and points, detect: power (lines, samples), envelope in dB.
 
@@ -97,7 +97,7 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
             shown[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
 
 
-@kernel
+@image_kernel
 def add_look(power, line_at, sample_at, share, out, first):
     """Add one look's amplitude to the compound's grid. line_at (lines, samples): its line, -1 = none."""
     lines, samples = out.shape
@@ -119,7 +119,7 @@ def add_look(power, line_at, sample_at, share, out, first):
             to[k] += share[line, k] * np.float32(math.sqrt(p))
 
 
-@kernel
+@image_kernel
 def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, envelope, out, squared):
     """Grey 0-255 (float32) of every sample: noise of the receiver, TGC and gain, log, range.
 
@@ -148,7 +148,7 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
             to[k] = min(np.float32(255.0), max(np.float32(0.0), (db - low_db) * scale))
 
 
-@kernel
+@image_kernel
 def smooth_lines(grey, wl, wd, out):
     """Three-tap smoothing of grey across lines (weight wl each side) and along depth (wd)."""
     lines, samples = grey.shape

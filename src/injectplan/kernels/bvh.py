@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.kernels._jit import exact_kernel, kernel, local_floats, local_ints, parallel_kernel, prange
+from injectplan.kernels._jit import kernel, local_floats, local_ints, parallel_kernel, prange
 from injectplan.kernels._tree import DEPTH, build_tree
 from injectplan.kernels._wide import WIDTH, fetch, lowest, point_boxes, ray_boxes
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints, cast, points
@@ -100,7 +100,7 @@ def _inverse(d):
     return 1.0 / d if abs(d) > 1e-200 else math.copysign(1e200, d)
 
 
-@exact_kernel
+@kernel
 def line_of(dx, dy, dz):
     """Return (kx, ky, kz, sx, sy, sz): a ray's longest axis kz and the shear that turns it onto that axis.
 
@@ -114,7 +114,7 @@ def line_of(dx, dy, dz):
     return kx, ky, kz, a / c, b / c, 1.0 / c
 
 
-@exact_kernel
+@kernel
 def crossing(corner, i, x, y, z, kx, ky, kz, sx, sy, sz):
     """Signed distance along the line through o at which it crosses triangle i, NaN where it does not.
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.kernels._jit import exact_kernel, kernel, parallel_kernel, prange
+from injectplan.kernels._jit import kernel, parallel_kernel, prange
 from injectplan.kernels.bvh import _nearest_fractions
 from injectplan.kernels.cast import Array, Bytes, Floats, Floats32, Ints, cast
 
@@ -50,7 +50,7 @@ def _sorted_into_slabs(vertices, triangles, grow, planes):
     return starts, members
 
 
-@exact_kernel
+@kernel
 def _turn(x1, y1, x2, y2):
     """Sign and value of a turn; a tie is broken so that two triangles never both hold their common edge."""
     area = y1 * x2 - x1 * y2
@@ -69,7 +69,7 @@ def _turn(x1, y1, x2, y2):
     return 0, area
 
 
-@exact_kernel
+@kernel
 def _flip_rows(vertices, triangles, t, i_low, i_high, flips, odd):
     """Toggle, in each row along k that meets a triangle, the first grid point beyond the crossing."""
     p, q, r = triangles[t, 0], triangles[t, 1], triangles[t, 2]

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import bare_kernel, parallel_kernel, prange
+from injectplan.kernels._jit import bare_kernel, image_kernel, parallel_kernel, prange
 from injectplan.kernels._lanes import decay, lay
 
 # Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
@@ -169,7 +169,7 @@ def filter_depth(re, im, half, scale, out_re, out_im):
             out_im[k + t] += h * im[k]
 
 
-@bare_kernel
+@image_kernel
 def _calibrate_line(grain, step, samples, planes, line, re, im):
     one, two = np.float32(1.0), np.float32(2.0)
     re[:] = np.float32(0.0)

@@ -68,6 +68,7 @@ TABLE: dict[str, Range | Choice] = {
     **JOINT_GRID,
 }
 
+BACKWARD = 2.5  # how much further the recess opens forward than backward (assumed)
 _CONTACT_MM = 0.35  # fluid film between touching cartilages (assumed), so that labels stay apart
 
 
@@ -194,9 +195,11 @@ def effusion_order(p: Floats, shape: KneeShape) -> Floats:
     condyles, which open lateral first (AJR 1992;159:361); the shape between the figures is assumed.
     """
     x, y, z = p.T
-    middle = 28.0 + 0.02 * (z - 50.0) - x * x / 60.0
+    middle = 26.0 + 0.02 * (z - 50.0) - x * x / 60.0
     across, along = x / 27.0, (z - 68.0) / 31.0
-    lens = np.abs(y - middle) / np.maximum(1.0 - across**2 - along**2, 1e-6)
+    # the prefemoral fat pad yields less than the tendon before it, so the lens grows forward (assumed)
+    off = y - middle
+    lens = np.where(off > 0, off, -BACKWARD * off) / np.maximum(1.0 - across**2 - along**2, 1e-6)
     lens[across**2 + along**2 > 0.98] = np.inf
     gutter = np.full(len(p), np.inf)
     beside = (np.abs(x) > 20.0) & (np.abs(x) < 56.0) & (z > 12.0) & (z < 62.0) & (y > -8.0) & (y < 36.0)
@@ -224,8 +227,10 @@ def _orders_within(
     m = to_joint[:3, :3].astype(np.float32)
     x, y, z = (start[a] + m[a, 0] * i + (m[a, 1] * j + m[a, 2] * k) for a in range(3))
     thick = np.maximum(1.0 - (x / 27.0) ** 2 - ((z - 68.0) / 31.0) ** 2, -1e-3)
-    middle = np.float32(28.0) + np.float32(0.02) * (z - 50.0) - x * x / 60.0
-    likely = (np.abs(y - middle) < np.float32(within) * (thick + np.float32(2e-3))) & (thick > 0)
+    off = y - (np.float32(26.0) + np.float32(0.02) * (z - 50.0) - x * x / 60.0)
+    likely = (
+        np.where(off > 0, off, np.float32(-BACKWARD) * off) < np.float32(within) * (thick + np.float32(2e-3))
+    ) & (thick > 0)
     beside = (np.abs(x) > 19.9) & (z > 11.9) & (z < 62.1) & (y > -8.1) & (y < 36.1)
     likely |= beside
     likely &= part == 0

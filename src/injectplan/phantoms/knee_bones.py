@@ -77,11 +77,11 @@ def femur_solid(*, top_mm: float, lean_deg: float) -> Solid:
         [20, 0, -10, 29, 13],
         [28, 0, -9, 34, 17],
         [36, 0, -7.5, 35.5, 19],
-        [44, 0.5, -5.5, 32.5, 19],
-        [54, 1.5, -2.5, 26.5, 17],
-        [66, 3, 0.5, 20.5, 15.2],
-        [82, lean * 56, 3, 16.6, 14],
-        [105, lean * 80, 5, 14.6, 13.4],
+        [44, 0.5, -4.3, 32.5, 19],
+        [54, 1.5, -0.3, 26.5, 17.4],
+        [66, 3, 3.0, 20.5, 15.6],
+        [82, lean * 56, 5.0, 16.6, 14.2],
+        [105, lean * 80, 6.2, 14.6, 13.4],
         [140, lean * 116, 7.5, 14, 13.4],
     ]
     if top_mm > 145:
@@ -211,14 +211,14 @@ def fibula_solid(*, bottom_mm: float, lean_deg: float) -> Solid:
     return Solid(body, low, np.array([46.0 - min(lean * bottom_mm, 0.0), -14.0, -9.0]))
 
 
-PATELLA_RIDGE = 10.6  # mm from the patella's centre back to its median ridge
+PATELLA_RIDGE = 10.2  # mm from the patella's centre back to its median ridge
 RIDGE_X = -2.0  # the ridge lies a little medial: the lateral facet is the wider one
 
 
 def patella_back(x: Floats, z: Floats) -> Floats:
     """Depth of the patella's two facets behind its centre (positive backward)."""
     d = x - RIDGE_X
-    fall = np.where(d > 0, 0.36, 0.50) * soft_abs(d, 2.5)
+    fall = np.where(d > 0, 0.50, 0.55) * soft_abs(d, 2.5)
     return PATELLA_RIDGE - fall - 0.0016 * (z - 2.0) ** 2 * 2.0
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
+from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.model import JointModel
 from injectplan.errors import EmptyStructureError, UsageError
 from injectplan.frames import unit
 from injectplan.kernels.bvh import first_hits, nearest_points
 from injectplan.kernels.cast import Floats
+
+Way: TypeAlias = tuple[float, float, float] | Callable[[JointModel], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Approach:
     heading, cone_deg : which way the needle travels (lateral, anterior, proximal) and by how much it may
         deviate, hard (assumed after the sources' description).
     scan, beam : how the probe is held: a direction its image plane holds and the one it looks in, same axes;
-        None: any. They order, and never gate.
+        None: any. They order, and never gate. A direction may be a function of the joint (the neck's axis).
     """
 
     name: str
@@ -32,25 +36,65 @@ class Approach:
     anchor: Callable[[JointModel], tuple[Floats, Floats]]
     radius_mm: float
     recesses: tuple[str, ...]
-    heading: tuple[float, float, float]
+    heading: Way
     cone_deg: float
-    scan: tuple[float, float, float] | None
-    beam: tuple[float, float, float] | None
+    scan: Way | None
+    beam: Way | None
     source: str
 
     def heading_in(self, joint: JointModel) -> Floats:
         """The needle's wanted direction of travel, patient RAS."""
-        return unit(_along(joint, self.heading))
+        return unit(_toward(joint, self.heading))
 
     def scan_in(self, joint: JointModel) -> Floats:
         """The wanted directions of image plane and beam, (2, 3) patient RAS; zero where any serves."""
-        rows = [np.zeros(3) if d is None else unit(_along(joint, d)) for d in (self.scan, self.beam)]
+        rows = [np.zeros(3) if d is None else unit(_toward(joint, d)) for d in (self.scan, self.beam)]
         return np.stack(rows)
 
 
 def _along(joint: JointModel, parts: tuple[float, float, float]) -> Floats:
     axes = joint.axes
     return parts[0] * axes.lateral + parts[1] * axes.anterior + parts[2] * axes.proximal
+
+
+def _toward(joint: JointModel, way: Way) -> Floats:
+    return way(joint) if callable(way) else _along(joint, way)
+
+
+def _neck(joint: JointModel) -> Floats:
+    """The femoral neck's direction out of the head, as seen from the front: across the anterior axis."""
+    femur = joint.structures["femur"].surface.vertices_mm
+    away = np.linalg.norm(femur - joint.axes.origin_mm, axis=1)
+    radius = float(np.quantile(away, 0.01))
+    neck = femoral_neck(femur, joint.axes.origin_mm, radius)
+    return unit(neck - (neck @ joint.axes.anterior) * joint.axes.anterior)
+
+
+def _up_the_neck(joint: JointModel) -> Floats:
+    """The needle's way: back and towards the head in the plane of the neck, 50 degrees to the skin."""
+    return -0.64 * _neck(joint) - 0.77 * joint.axes.anterior
+
+
+def _head_neck_junction(joint: JointModel) -> tuple[Floats, Floats]:
+    """Skin before a point 45 mm farther along the neck than the junction, which lies a head's radius out."""
+    axes = joint.axes
+    femur = joint.structures["femur"].surface.vertices_mm
+    radius = float(np.quantile(np.linalg.norm(femur - axes.origin_mm, axis=1), 0.01))
+    return axes.origin_mm + (radius + 45.0) * _neck(joint), axes.anterior
+
+
+def _beside_tendon(aside_mm: float, otherwise_mm: float) -> Callable[[JointModel], tuple[Floats, Floats]]:
+    """Skin at the ankle's joint line, so far medial of the tibialis anterior tendon's edge."""
+
+    def anchor(joint: JointModel) -> tuple[Floats, Floats]:
+        axes, lateral = joint.axes, otherwise_mm
+        if "tibialis_anterior_tendon" in joint.structures:
+            points = joint.structures["tibialis_anterior_tendon"].surface.vertices_mm - axes.origin_mm
+            near = points[np.abs(points @ axes.proximal) < 8.0] @ axes.lateral
+            lateral = float(near.min()) - aside_mm if len(near) else otherwise_mm
+        return axes.origin_mm + lateral * axes.lateral + 3.0 * axes.proximal, axes.anterior
+
+    return anchor
 
 
 def _support(joint: JointModel, name: str, direction: Floats) -> Floats:
@@ -132,18 +176,18 @@ APPROACHES: dict[str, Approach] = {
                  ("femorotibial", "tibiofemoral", "notch", "central"),
                  (0.4, -0.9, 0.0), 45.0, None, None,
                  "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
-        Approach("hip-anterior-oblique", "hip", _from_origin(25.0, 0.0, -45.0, (0.0, 1.0)), 40.0,
+        Approach("hip-anterior-oblique", "hip", _head_neck_junction, 35.0,
                  ("anterior",),
-                 (-0.35, -0.75, 0.55), 40.0, (-0.55, 0.0, 0.83), (0.0, -1.0, 0.0),
+                 _up_the_neck, 30.0, _neck, (0.0, -1.0, 0.0),
                  "along the neck from distal and lateral to the head-neck junction (Smith; entry assumed)"),
         Approach("hip-lateral", "hip", _from_origin(20.0, 0.0, 0.0, (1.0, 0.35)), 40.0,
                  ("anterior", "lateral", "superior"),
                  (-0.95, -0.2, 0.2), 45.0, None, None,
                  "above and before the greater trochanter (assumed zone)"),
-        Approach("ankle-anteromedial", "ankle", _from_origin(-12.0, 0.0, 3.0, (-0.3, 1.0)), 18.0,
+        Approach("ankle-anteromedial", "ankle", _beside_tendon(4.0, -12.0), 18.0,
                  ("anterior",),
                  (0.1, -0.9, 0.4), 50.0, (0.0, 0.0, 1.0), (0.0, -1.0, 0.0),
-                 "medial to tibialis anterior at the joint line (assumed offset 12 mm)"),
+                 "medial to tibialis anterior at the joint line (its edge; the 4 mm are assumed)"),
         Approach("ankle-anterolateral", "ankle", _from_origin(14.0, 0.0, 3.0, (0.3, 1.0)), 18.0,
                  ("anterior",),
                  (-0.2, -0.9, 0.4), 50.0, (0.0, 0.0, 1.0), (0.0, -1.0, 0.0),

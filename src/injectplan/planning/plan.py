@@ -18,6 +18,7 @@ from injectplan.instruments import Needle, Probe
 from injectplan.kernels import search as kernel
 from injectplan.kernels.bvh import nearest_points, signed_distances
 from injectplan.kernels.cast import Bytes, Floats, Ints
+from injectplan.kernels.view import ProbeFace, blocked_lines, view_all
 from injectplan.measure import Notice, Verdict
 from injectplan.planning import robust, space
 from injectplan.planning.approaches import Approach, anchors_of, approach_named, label_of
@@ -72,15 +73,15 @@ class Found:
     best_window: float = 0.0
 
 
-def probe_face(probe: Probe) -> kernel.ProbeFace:
+def probe_face(probe: Probe) -> ProbeFace:
     """What the search needs of a probe."""
     if probe.kind == "curvilinear":
         half = np.radians(0.5 * probe.angle_deg)
-        return kernel.ProbeFace(
+        return ProbeFace(
             probe.radius_mm * float(np.sin(half)), probe.radius_mm, float(half), probe.depth_mm, HOUSING_MM,
             5.0, 40.0, PRESS_MM,
         )  # fmt: skip
-    return kernel.ProbeFace(0.5 * probe.width_mm, 0.0, 0.0, probe.depth_mm, HOUSING_MM, 5.0, 40.0, PRESS_MM)
+    return ProbeFace(0.5 * probe.width_mm, 0.0, 0.0, probe.depth_mm, HOUSING_MM, 5.0, 40.0, PRESS_MM)
 
 
 def reason_name(code: int) -> str:
@@ -149,7 +150,7 @@ def search(
     best_window = 0.0
     if probe is not None:
         say("ultrasound", 0.6)
-        cost, technique, poses, views = kernel.view_all(
+        cost, technique, poses, views = view_all(
             probe_face(probe), field.skin, field.bone, candidates.entries_mm, candidates.normals,
             candidates.targets_mm, pairs[:, 0], pairs[:, 1], np.array(GAPS_MM),
             np.zeros((2, 3)) if approach is None else approach.scan_in(joint),
@@ -264,7 +265,7 @@ def _exact_window(
         inside = np.abs(local[:, 0]) <= 0.5 * probe.width_mm
     blocked = ~inside
     for structure in joint.at_risk("bone").values():
-        blocked |= kernel.blocked_lines(structure.surface.bvh, frame.apply(starts), ends)
+        blocked |= blocked_lines(structure.surface.bvh, frame.apply(starts), ends)
     return float(np.mean(~blocked))
 
 

@@ -17,7 +17,7 @@ from injectplan.anatomy.model import JointModel
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import contains, first_hits, signed_distances
 from injectplan.kernels.cast import Floats
-from injectplan.kernels.search import segment_distances
+from injectplan.kernels.segment import segment_distances
 
 AGREEMENT_MM = 0.02  # two engines farther apart than this do not confirm each other (assumed)
 FAR_MM = 15.0  # beyond it the engines need agree only that it is beyond it

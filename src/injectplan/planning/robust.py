@@ -10,7 +10,8 @@ import numpy as np
 from injectplan.anatomy.model import JointModel
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.field import sample_many
-from injectplan.kernels.search import scatter_tips, strayed_distances
+from injectplan.kernels.search import scatter_tips
+from injectplan.kernels.segment import strayed_distances
 from injectplan.planning.values import HitProbability
 
 ATTEMPTS = 20_000

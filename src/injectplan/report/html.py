@@ -15,6 +15,7 @@ import numpy.typing as npt
 from injectplan.alignment import Line
 from injectplan.anatomy.model import JointModel
 from injectplan.injection.values import DoseEstimate
+from injectplan.kernels.cast import Bytes
 from injectplan.planning.values import Plan
 from injectplan.report import pictures
 from injectplan.ultrasound.values import Frame
@@ -30,7 +31,14 @@ class ReportParts:
     captions: Sequence[str]
     dose: DoseEstimate | None
     drawing: Sequence[Line]
-    probe_width_mm: float
+    stills: Sequence[Bytes]
+    cartilage: Bytes | None
+
+
+def stills(joint: JointModel, plan: Plan | None, probe_width_mm: float) -> list[Bytes]:
+    """Draw the report's 3-D views of a joint: from the front and from lateral, with trajectory 1."""
+    best = plan.trajectories[0] if plan else None
+    return pictures.scenes(joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=probe_width_mm)
 
 
 def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> None:
@@ -115,17 +123,13 @@ def _pictures(parts: ReportParts) -> dict[str, Any]:
     joint, best = parts.joint, parts.plan.trajectories[0] if parts.plan else None
     through = best.tip_mm if best is not None else joint.axes.origin_mm
     result: dict[str, Any] = {
-        "stills": [
-            _embed(still)
-            for still in pictures.scenes(
-                joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=parts.probe_width_mm
-            )
-        ],
+        "stills": [_embed(still) for still in parts.stills],
         "planes": _embed(pictures.three_planes(joint, through, best)),
         "frames": [
             {"src": _embed(pictures.frame_panel(frame)), "caption": caption}
             for frame, caption in zip(parts.frames, parts.captions, strict=True)
         ],
+        "cartilage": _embed(parts.cartilage) if parts.cartilage is not None else None,
         "alignment": _embed(pictures.alignment_drawing(parts.drawing)) if parts.drawing else None,
     }
     if parts.dose is not None:

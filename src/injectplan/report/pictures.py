@@ -26,7 +26,8 @@ from injectplan.structures import all_structures
 from injectplan.ultrasound.values import Frame
 
 NEEDLE_COLOUR = (0.85, 0.10, 0.45)
-CELL_MM = 0.6  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
+CELL_MM = 0.9  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
+PNG_LEVEL = 3  # of 9: grain does not shrink, and the rest takes a third of the time of level 6
 PROBE_COLOUR = (0.35, 0.45, 0.60)
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -47,7 +48,8 @@ def colour_of(name: str) -> tuple[float, float, float]:
 
 def save(picture: npt.NDArray[np.uint8], path: Path, *, format: str | None = None) -> None:
     """Write an RGB or grey picture as PNG."""
-    Image.fromarray(np.ascontiguousarray(picture)).save(path, format=format or "PNG", optimize=False)
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    image.save(path, format=format or "PNG", compress_level=PNG_LEVEL)
 
 
 def save_gif(frames: Sequence[npt.NDArray[np.uint8]], path: Path, *, frame_ms: int = 80) -> None:
@@ -59,11 +61,12 @@ def save_gif(frames: Sequence[npt.NDArray[np.uint8]], path: Path, *, frame_ms: i
 def png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:
     """Return a picture as the bytes of a PNG file."""
     stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture)).save(stream, format="PNG")
+    Image.fromarray(np.ascontiguousarray(picture)).save(stream, format="PNG", compress_level=PNG_LEVEL)
     return stream.getvalue()
 
 
-def _array(figure: Figure) -> Bytes:
+def array_of(figure: Figure) -> Bytes:
+    """Return a figure as RGB, (height, width, 3) uint8."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
@@ -72,7 +75,7 @@ def _array(figure: Figure) -> Bytes:
 # --- three planes -------------------------------------------------------------------------------------------
 
 
-def _plane(
+def label_plane(
     joint: JointModel, through_mm: Floats, across: Floats, up: Floats, half_mm: float, step_mm: float
 ) -> tuple[npt.NDArray[np.uint16], Bytes]:
     """Sample the completed labels on a plane: values, and their colours as RGB."""
@@ -111,7 +114,7 @@ def three_planes(
         figure = Figure(figsize=(13.2, 5.4), dpi=100)
         axes = figure.subplots(1, 3)
         for axis, (title, across, up, words) in zip(axes, planes, strict=True):
-            values, picture = _plane(joint, through_mm, across, up, half_mm, step_mm)
+            values, picture = label_plane(joint, through_mm, across, up, half_mm, step_mm)
             seen |= set(np.unique(values).tolist())
             axis.imshow(picture, extent=(-half_mm, half_mm, -half_mm, half_mm), interpolation="nearest")
             if trajectory is not None:
@@ -129,7 +132,7 @@ def three_planes(
             loc="lower center", ncols=7, fontsize=7, frameon=False,
         )  # fmt: skip
         figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.17, wspace=0.06)
-        return _array(figure)
+        return array_of(figure)
 
 
 def _sides(side: str) -> tuple[str, str]:
@@ -167,7 +170,8 @@ def _solids(joint: JointModel, *, skin: bool) -> list[Solid]:
             opacity = 1.0
         if opacity:
             solids.append(Solid(surface=structure.surface, colour=colour_of(name), opacity=opacity))
-    solids.append(Solid(surface=joint.cavity.surface, colour=(0.25, 0.60, 0.95), opacity=0.45))
+    if len(joint.cavity.surface.triangles):
+        solids.append(Solid(surface=joint.cavity.surface, colour=(0.25, 0.60, 0.95), opacity=0.45))
     if skin and "skin" in joint.structures:
         solids.append(
             Solid(surface=joint.structures["skin"].surface, colour=(0.93, 0.76, 0.66), opacity=0.16)
@@ -267,7 +271,7 @@ def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
         if title:
             figure.suptitle(title, fontsize=10)
         figure.subplots_adjust(left=0.04, right=0.99, top=0.96, bottom=0.13, wspace=0.10)
-        return _array(figure)
+        return array_of(figure)
 
 
 def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
@@ -312,7 +316,7 @@ def alignment_drawing(drawing: Sequence[Line]) -> Bytes:
             axis.set_title(view, fontsize=10)
             axis.set_axis_off()
         figure.tight_layout()
-        return _array(figure)
+        return array_of(figure)
 
 
 _LINES: dict[str, dict[str, Any]] = {
@@ -384,7 +388,7 @@ def dose_plots(
             axes[2].set_title("dose on surfaces", fontsize=10)
             axes[2].legend(fontsize=7.5, frameon=False)
         figure.tight_layout()
-        return _array(figure)
+        return array_of(figure)
 
 
 def _draw_filling(axis: Axes, series: Mapping[str, Floats]) -> None:

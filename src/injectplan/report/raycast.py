@@ -19,11 +19,15 @@ FILL_LIGHT = np.array([0.80, 0.10, 0.45])
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Solid:
-    """One surface to draw: colour (3,) 0–1, opacity 0–1."""
+    """One surface to draw: colour (3,) 0–1, opacity 0–1.
+
+    vertex_colours : (n, 3) 0–1, drawn instead of the colour on an opaque surface.
+    """
 
     surface: Surface
     colour: tuple[float, float, float]
     opacity: float = 1.0
+    vertex_colours: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,13 +64,14 @@ class _Merged:
         self.triangles = np.concatenate(
             [s.surface.triangles + o for s, o in zip(solids, offsets, strict=False)] or [empty]
         ).astype(np.int32)
+        self.colours = np.concatenate([_colours(s) for s in solids] or [empty])
         self.solid = np.repeat(np.arange(len(solids)), [len(s.surface.triangles) for s in solids])
         a, b, c = (self.vertices[self.triangles[:, i]] for i in range(3))
         self.towards = np.cross(b - a, c - a)
         self.bvh = build_bvh(self.vertices, self.triangles)
 
-    def normal_at(self, triangle: npt.NDArray[np.int32], where_mm: Floats) -> Floats:
-        """Return the interpolated normal at points on triangles, (n, 3)."""
+    def at(self, triangle: npt.NDArray[np.int32], where_mm: Floats) -> tuple[Floats, Floats]:
+        """Return the interpolated normal and colour at points on triangles, (n, 3) each."""
         corners = self.triangles[triangle]
         a, b, c = (self.vertices[corners[:, i]] for i in range(3))
         ab, ac, ap = b - a, c - a, where_mm - a
@@ -76,7 +81,15 @@ class _Merged:
         v, w = (d11 * d20 - d01 * d21) / determinant, (d00 * d21 - d01 * d20) / determinant
         weights = np.clip(np.stack([1 - v - w, v, w], axis=1), 0, 1)
         blended = np.einsum("ni,nij->nj", weights, self.normals[corners])
-        return blended / np.maximum(np.linalg.norm(blended, axis=1, keepdims=True), 1e-12)
+        colour = np.einsum("ni,nij->nj", weights, self.colours[corners])
+        return blended / np.maximum(np.linalg.norm(blended, axis=1, keepdims=True), 1e-12), colour
+
+
+def _colours(solid: Solid) -> Floats:
+    """Colour of each vertex, (n, 3)."""
+    if solid.vertex_colours is not None:
+        return solid.vertex_colours
+    return np.broadcast_to(np.array(solid.colour), (len(solid.surface.vertices_mm), 3))
 
 
 def _shade(colour: Floats, normal: Floats, right: Floats, up: Floats, forward: Floats) -> Floats:
@@ -150,13 +163,12 @@ def render(
     picture = np.tile(np.array(background), (len(origins), 1))
 
     opaque = scenery.opaque
-    colours = np.array([s.colour for s in scenery.opaque_solids]).reshape(-1, 3)
     distance, triangle = first_hits(opaque.bvh, origins, directions)
     hit = np.flatnonzero(triangle >= 0)
     if len(hit):
         where = origins[hit] + distance[hit, None] * forward
-        normal = opaque.normal_at(triangle[hit], where)
-        picture[hit] = _shade(colours[opaque.solid[triangle[hit]]], normal, right, up, forward)
+        normal, colour = opaque.at(triangle[hit], where)
+        picture[hit] = _shade(colour, normal, right, up, forward)
 
     if scenery.clear_solids:
         nearest = np.nan_to_num(distance, nan=np.inf)
@@ -177,7 +189,6 @@ def _blend(
     forward = axes[2]
     offsets, distance, triangle = all_hits(merged.bvh, origins, np.broadcast_to(forward, origins.shape))
     count = np.diff(offsets)
-    colours = np.array([s.colour for s in solids])
     opacity = np.array([s.opacity for s in solids])
     for rank in range(int(count.max(initial=0)) - 1, -1, -1):
         rays = np.flatnonzero(count > rank)
@@ -189,11 +200,11 @@ def _blend(
         facing = merged.towards[triangle[hits]] @ forward < 0
         rays, hits = rays[facing], hits[facing]
         where = origins[rays] + distance[hits, None] * forward
-        normal = merged.normal_at(triangle[hits], where)
+        normal, colour = merged.at(triangle[hits], where)
         solid = merged.solid[triangle[hits]]
         slant = 1.0 - np.abs(normal @ forward)
         cover = np.clip(opacity[solid] * (1.0 + 1.5 * slant**2), 0, 1)[:, None]
-        picture[rays] = (1 - cover) * picture[rays] + cover * _shade(colours[solid], normal, *axes)
+        picture[rays] = (1 - cover) * picture[rays] + cover * _shade(colour, normal, *axes)
 
 
 def tube(start_mm: npt.ArrayLike, end_mm: npt.ArrayLike, radius_mm: float, sides: int = 16) -> Surface:

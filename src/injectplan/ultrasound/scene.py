@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -60,17 +60,25 @@ class _Shapes:
     @cached_property
     def solids(self) -> Solids:
         """Return the tree over every surface that has triangles within reach."""
+        return Solids(self.mesh_within_reach(self.surfaces), self.makeup)
+
+    def mesh_within_reach(self, surfaces: Sequence[Surface]) -> Mesh:
+        """Merge what rays reach of some surfaces."""
         if self.reach is None:
-            return Solids(mesh_of(list(self.surfaces)), self.makeup)
-        mesh = mesh_of([_within(s, *self.reach) for s in self.surfaces], self.bounds_mm)
-        return Solids(mesh, self.makeup)
+            return mesh_of(list(surfaces))
+        return mesh_of([_within(s, *self.reach) for s in surfaces], _bounds_of(surfaces))
 
     @cached_property
     def bounds_mm(self) -> Floats:
-        if not self.surfaces:
-            return np.array([np.full(3, np.inf), np.full(3, -np.inf)])
-        bounds = np.stack([s.bounds_mm for s in self.surfaces])
-        return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)])
+        return _bounds_of(self.surfaces)
+
+
+def _bounds_of(surfaces: Sequence[Surface]) -> Floats:
+    """Return the lowest and highest corner of surfaces, (2, 3); of none, (inf, -inf)."""
+    if not surfaces:
+        return np.array([np.full(3, np.inf), np.full(3, -np.inf)])
+    bounds = np.stack([s.bounds_mm for s in surfaces])
+    return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)])
 
 
 def _within(surface: Surface, pose: Pose, half_mm: float, depth_mm: float) -> Surface:

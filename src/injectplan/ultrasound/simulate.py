@@ -164,19 +164,20 @@ def _steel(needle: NeedlePose | None, probe: Probe) -> tuple[values.Rod, needles
     )
 
 
-def _fluid(state: FillState | None) -> values.Mesh:
-    """Return the mesh of a fill state's fluid; that of the last few states is kept."""
+def _fluid(state: FillState | None, scene: AcousticScene) -> values.Mesh:
+    """Return the mesh of a fill state's fluid, as far as the scene's rays reach; the last few are kept."""
     if state is None or state.fluid is None or not len(state.fluid.triangles):
         return _NO_FLUID
-    key = id(state.fluid)
+    key = (id(state.fluid), id(scene.shapes))
     if key not in _FLUIDS:
         while len(_FLUIDS) >= 8:
             _FLUIDS.pop(next(iter(_FLUIDS)))
-        _FLUIDS[key] = (state.fluid, mesh_of([state.fluid]))
-    return _FLUIDS[key][1]
+        _FLUIDS[key] = (state.fluid, scene.shapes, scene.shapes.mesh_within_reach([state.fluid]))
+    return _FLUIDS[key][2]
 
 
-_FLUIDS: dict[int, tuple[Surface, values.Mesh]] = {}
+# the surface and the shapes are held so that their ids stay theirs
+_FLUIDS: dict[tuple[int, int], tuple[Surface, object, values.Mesh]] = {}
 
 
 def simulate_frame(
@@ -203,7 +204,7 @@ def simulate_frame(
         raise BadInputError("these frame buffers belong to another probe, display or scene")
     b, t, probe = buffers, buffers.tables, scene.probe
     state = fill if fill is not None else scene.fill
-    fluid = _fluid(state)
+    fluid = _fluid(state, scene)
     rod, steel = _steel(needle, probe)
     medium, options = scene.medium(), _options(scene)
     middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))

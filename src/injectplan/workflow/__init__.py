@@ -14,8 +14,8 @@ from injectplan.workflow.steps import (
 )
 from injectplan.workflow.story import CaseResult, frame_of, joint_of, run_case
 from injectplan.workflow.writing import (
+    run_into,
     write_alignment,
-    write_case_result,
     write_dose,
     write_frame,
     write_model,
@@ -37,9 +37,9 @@ __all__ = [
     "record_of",
     "reseeded",
     "run_case",
+    "run_into",
     "simulate_case_frame",
     "write_alignment",
-    "write_case_result",
     "write_dose",
     "write_frame",
     "write_model",

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from injectplan.alignment import Alignment, measure_alignment
 from injectplan.anatomy import Ellipse, build_joint, load_joint, structures_of
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
+from injectplan.casefile.values import AnatomySource
 from injectplan.documents import provenance
 from injectplan.errors import RefusedError
 from injectplan.frames import Pose
@@ -28,6 +30,7 @@ from injectplan.phantoms import make_phantom
 from injectplan.planning import Plan, plan_injection
 from injectplan.structures import structure
 from injectplan.ultrasound import AcousticScene, Frame, FrameBuffers, NeedlePose, simulate_frame
+from injectplan.workflow.kept import kept_joint
 
 Progress = Callable[[str, float], None]
 KINDS = ("knee", "hip", "ankle")  # phantoms of these names are joints; the others are test bodies
@@ -62,13 +65,22 @@ class CaseResult:
         return tuple(dict.fromkeys(n for part in parts for n in getattr(part, "notices", ())))
 
 
-def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
-    """Run a whole case. Refusals (exit 3) are kept in the result, so that what came before is not lost."""
+Reached = Callable[[JointModel, Plan | None], None]
+
+
+def run_case(case: Case, *, progress: Progress | None = None, reached: Reached | None = None) -> CaseResult:
+    """Run a whole case. Refusals (exit 3) are kept in the result, so that what came before is not lost.
+
+    reached : called with the joint once it stands, and again with the plan: what can be written or drawn from
+        them may begin while the rest goes on.
+    """
     clock = _Clock(progress)
     refusals: dict[str, RefusedError] = {}
     alignment = plan = preview = dose = None
     with clock("joint"):
         joint, hashes = joint_of(case, progress=clock.within)
+    if reached is not None:
+        reached(joint, None)
     with ThreadPoolExecutor(max_workers=1) as beside:
         # The axes need one core for seconds and nothing waits for them: measured while the rest goes on.
         measuring = beside.submit(
@@ -79,6 +91,8 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
                 joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
             )
         if plan is not None:
+            if reached is not None:
+                reached(joint, plan)
             best = plan.trajectories[0]
             with clock("dose"), _kept(refusals, "dose"):
                 dose = estimate_dose(best, joint, case.injectate, case.needle, seed=case.seed)
@@ -109,15 +123,40 @@ def run_case(case: Case, *, progress: Progress | None = None) -> CaseResult:
 
 
 def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointModel, dict[str, str]]:
-    """Build, or load, the joint of a case; also the hashes of the files that it was read from."""
-    if case.anatomy.model is not None:
-        return load_joint(case.anatomy.model), {"model": files.sha256(case.anatomy.model)}
+    """Build a joint, or load a saved or kept one; also the hashes of the files that it comes from."""
     source = case.anatomy
-    given, notices, hashes = anatomy_of(case)
-    image = None
-    if source.image is not None:
-        image = imaging.read_volume(source.image)
-        hashes["image"] = files.sha256(source.image)
+    if source.model is not None:
+        return load_joint(source.model), {"model": files.sha256(source.model)}
+    hashes = _hashes_of(source)
+    joint = kept_joint(_recipe(case, hashes), lambda: _built(case, progress))
+    return joint, hashes
+
+
+def _hashes_of(source: AnatomySource) -> dict[str, str]:
+    """Return the hashes of the files that an anatomy is read from, by role."""
+    named = {"labelmap": source.labelmap, "image": source.image}
+    named |= {f"surface {name}": path for name, path in source.surfaces.items()}
+    return {role: files.sha256(path) for role, path in named.items() if path is not None}
+
+
+def _recipe(case: Case, hashes: Mapping[str, str]) -> dict[str, object]:
+    """Return all that a built joint depends on, beside the program itself."""
+    source = case.anatomy
+    table = source.labels
+    return {
+        "joint": (case.kind, case.side, case.seed, asdict(case.subject)),
+        "phantom": (source.phantom, dict(source.parameters)),
+        "files": dict(hashes),
+        "labels": files.sha256(table) if table is not None and Path(table).is_file() else table,
+        "reading": (source.units, source.frame, source.completion),
+        "defects": [(d.structure, d.center_mm.tolist(), d.radii_mm) for d in case.defects],
+        "structures": {name: asdict(info) for name, info in case.structures.items()},
+    }
+
+
+def _built(case: Case, progress: Progress | None) -> JointModel:
+    source = case.anatomy
+    given, notices = anatomy_of(case)
     joint = build_joint(
         given,
         kind=case.kind,
@@ -128,28 +167,25 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
         defects=[
             Ellipse(structure=d.structure, center_mm=d.center_mm, radii_mm=d.radii_mm) for d in case.defects
         ],
-        image=image,
+        image=imaging.read_volume(source.image) if source.image is not None else None,
         seed=case.seed,
         progress=progress,
     )
-    return replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices)))), hashes
+    return replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices))))
 
 
-def anatomy_of(
-    case: Case,
-) -> tuple[LabelMap | Mapping[str, Surface], tuple[Notice, ...], dict[str, str]]:
-    """Return what a case's anatomy is made from, warnings on the way, and the hashes of its files."""
+def anatomy_of(case: Case) -> tuple[LabelMap | Mapping[str, Surface], tuple[Notice, ...]]:
+    """Return what a case's anatomy is made from, and warnings on the way."""
     source = case.anatomy
     if source.phantom is not None:
         wanted = {**source.parameters} | ({"side": case.side} if source.phantom in KINDS else {})
-        return make_phantom(source.phantom, wanted).labelmap, (), {}
+        return make_phantom(source.phantom, wanted).labelmap, ()
     if source.labelmap is not None:
         labelmap = imaging.read_labelmap(source.labelmap, source.labels, case.side)
         labelmap = replace(labelmap, additions={**labelmap.additions, **case.structures})
-        return labelmap, labelmap.notices, {"labelmap": files.sha256(source.labelmap)}
+        return labelmap, labelmap.notices
     read = imaging.read_surfaces(source.surfaces, units=source.units, frame=source.frame)
-    hashes = {f"surface {name}": files.sha256(path) for name, path in source.surfaces.items()}
-    return read.surfaces, read.notices, hashes
+    return read.surfaces, read.notices
 
 
 class FrameTimer:
@@ -223,7 +259,7 @@ def bare_solids(case: Case) -> dict[str, tuple[Surface, str, int]]:
     if source.phantom is not None and source.phantom not in KINDS:
         given = make_phantom(source.phantom, source.parameters).surfaces
     else:
-        given, _, _ = anatomy_of(case)
+        given, _ = anatomy_of(case)
     if isinstance(given, LabelMap):
         given = {name: s.surface for name, s in structures_of(given).items()}
     surfaces = given

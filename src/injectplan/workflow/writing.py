@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,24 @@ import numpy as np
 from injectplan.alignment import Alignment, alignment_drawing
 from injectplan.anatomy import save_joint
 from injectplan.anatomy.model import JointModel
+from injectplan.casefile import Case
 from injectplan.documents import to_json
 from injectplan.files import atomic_file
 from injectplan.guidance import Preview
 from injectplan.imaging import write_volume
 from injectplan.imaging.values import Surface, Volume
 from injectplan.interop import write_axes, write_markups, write_plan_csv, write_skin_map
+from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import pictures
-from injectplan.report.html import ReportParts, write_report
+from injectplan.report.html import ReportParts, stills, write_report
+from injectplan.report.maps import cartilage_maps, model_views
 from injectplan.ultrasound import Frame
-from injectplan.workflow.story import CaseResult
+from injectplan.workflow.steps import record_of
+from injectplan.workflow.story import CaseResult, run_case
 
 Document = Mapping[str, Any]
+Progress = Callable[[str, float], None]
 
 
 def _write_json(document: Document, path: Path) -> None:
@@ -35,7 +40,7 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     """Write the saved joint, its document and its picture."""
     save_joint(joint, folder)
     _write_json(document, folder / "model.json")
-    pictures.save(pictures.joint_views(joint), folder / "views.png")
+    pictures.save(model_views(joint), folder / "views.png")
 
 
 def write_t2(document: Document, volume: Volume, folder: Path) -> None:
@@ -89,26 +94,39 @@ def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | 
             pictures.save(frame.bmode, path, format="PNG")
 
 
-def write_case_result(
-    result: CaseResult,
-    record: Document,
-    folder: Path,
-    *,
-    progress: Callable[[str, float], None] | None = None,
-) -> None:
-    """Write everything a run gave: record, report, model, plan, alignment, dose, frames, preview."""
-    say = progress or (lambda label, fraction: None)
-    say("report", 0.0)
+def run_into(
+    case: Case, folder: Path, *, progress: Progress | None = None
+) -> tuple[CaseResult, dict[str, Any]]:
+    """Run a case and write all it gives: record, report, model, plan, alignment, dose, frames, preview.
+
+    The joint is packed and the report's stills are drawn on the second core while the rest of the case runs.
+    """
+    saving: list[Future[None]] = []
+    drawing: list[Future[list[Bytes]]] = []
+    mapping: list[Future[Bytes | None]] = []
     (folder / "model").mkdir()
-    with ThreadPoolExecutor(max_workers=1) as beside:  # packing the joint leaves a core for the pictures
-        saving = beside.submit(save_joint, result.joint, folder / "model")
+    with ThreadPoolExecutor(max_workers=1) as beside:
+
+        def reached(joint: JointModel, plan: Plan | None) -> None:
+            if plan is None:
+                saving.append(beside.submit(save_joint, joint, folder / "model"))
+                mapping.append(beside.submit(cartilage_maps, joint, pixels=300))
+            else:
+                drawing.append(beside.submit(stills, joint, plan, case.probe.width_mm))
+
+        result = run_case(case, progress=progress, reached=reached)
+        say = progress or (lambda label, fraction: None)
+        say("report", 0.0)
+        record = record_of(result)
         _write_parts(result, record, folder)
         say("report: pictures", 0.4)
-        write_report(record, _report_parts(result), folder / "report.html")
-        saving.result()
+        drawn = drawing[0].result() if drawing else stills(result.joint, None, case.probe.width_mm)
+        write_report(record, _report_parts(result, drawn, mapping[0].result()), folder / "report.html")
+        saving[0].result()
     _write_json(record["model"], folder / "model" / "model.json")
     _write_json(record, folder / "record.json")
     say("report", 1.0)
+    return result, record
 
 
 def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
@@ -120,7 +138,7 @@ def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
         _write_preview(result, folder)
 
 
-def _report_parts(result: CaseResult) -> ReportParts:
+def _report_parts(result: CaseResult, drawn: Sequence[Bytes], mapped: Bytes | None) -> ReportParts:
     preview = result.preview
     chosen = _highlights(preview) if preview is not None else []
     return ReportParts(
@@ -130,7 +148,8 @@ def _report_parts(result: CaseResult) -> ReportParts:
         captions=[caption for _, caption in chosen],
         dose=result.dose,
         drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else [],
-        probe_width_mm=result.case.probe.width_mm,
+        stills=drawn,
+        cartilage=mapped,
     )
 
 

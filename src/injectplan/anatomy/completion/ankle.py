@@ -11,21 +11,19 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
-from injectplan.anatomy.completion.dimensions import Dimension
-from injectplan.anatomy.completion.limb import (
-    BMI,
-    Build,
-    Space,
-    add_cavity,
-    body_mass,
-    cavity_of,
-    front_of,
-    levelled,
-    need,
-    sizes_of,
-)  # fmt: skip
-from injectplan.anatomy.completion.painting import paint_labels
-from injectplan.anatomy.completion.solids import Frame, Grid, curve, ellipse, ramp, smooth_max, smooth_min
+from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
+from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.solids import (
+    Frame,
+    Grid,
+    curve,
+    ellipse,
+    ramp,
+    smooth_max,
+    smooth_min,
+    upsample,
+)
 from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
 from injectplan.kernels.cast import Floats32
 
@@ -80,6 +78,7 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 26.0 * s, deck)
     filled = np.maximum(filled, -g.y)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
+    core = smooth_min(core, build.distance(build.soft_given, g, 12.0) - np.float32(1.0), 5.0)
     return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
 
 
@@ -141,6 +140,20 @@ def _cords_and_tendons(
     places = ((x + 2 * s, top), (x, 0.4 * top), (x - 1, 0.0), (x - 3, low))
     knots = [[px, build.front_at(core, px, pz) + off, pz] for px, pz in places]
     build.cord("superficial_fibular_nerve", knots, radius, sd=4.0)
+
+
+def _fat_pad(build: Build, s: float, core: Floats32) -> None:
+    """The fat between the extensor tendons and the joint's front; tendons and capsule lie in it."""
+    top = min(34.0 * s, float(build.grid.high_mm[2]) - 2.0)
+    low, high = (-20.0 * s, 2.0 * s, -24.0 * s), (20.0 * s, 44.0 * s, top)
+    grid = Grid.between(build.frame, low, high, 0.8)
+    bones = build.distance(BONES, grid, 6.0)
+    inner = upsample(core, build.grid, grid) + np.float32(build.sizes["deep_fascia_thickness"] + 0.3)
+    box = np.maximum(np.abs(grid.x) - 17.0 * s, np.float32(6.0 * s) - grid.y)
+    box = np.maximum(box, np.maximum(-22.0 * s - grid.z, grid.z - top + 2.0))
+    pad = smooth_max(smooth_max(inner, box, 3.0), -bones - 0.5, 1.0)
+    if (pad < 0).any():
+        build.add("anterior_ankle_fat_pad", grid, pad, sd=2.0)
 
 
 def _cavity(build: Build, s: float) -> Cavity:
@@ -221,12 +234,10 @@ def complete_ankle(
         core = _core(build, scale, line)
         build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
         say("ankle: tendons, vessels and nerves", 0.3)
+        _fat_pad(build, scale, core)
         _cords_and_tendons(build, scale, fat, line, core)
     say("ankle: joint cavity", 0.6)
     cavity = _cavity(build, scale)
-    structures = dict(segmented) | build.made
-    add_cavity(structures, cavity, sizes["capsule_thickness"], capsule=mode == "auto")
     say("ankle: labels", 0.9)
-    labels = paint_labels(structures, grid, 0.8)
-    lines = (*sizes.assumed, f"anterior_fat = {fat:.1f} mm (assumed: by BMI)", *cavity.assumed)
-    return Completed(structures=structures, cavity=cavity, labels=labels, assumed=lines)
+    lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
+    return finished(build, cavity, grid, 0.8, mode=mode, assumed=lines)

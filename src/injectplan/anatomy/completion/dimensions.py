@@ -5,8 +5,8 @@ Lengths in mm, volumes in mL, unless the name says otherwise. A case's parameter
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -66,7 +66,7 @@ KNEE: Mapping[str, Dimension] = {
     "effusion_ml": _D(0.0, 0.0, 0.0, 100.0, "fluid beyond the resting volume, as given"),
 }
 
-_BMI = (22.0, 27.0, 32.0, 38.0)
+BMI = (22.0, 27.0, 32.0, 38.0)
 # Subcutaneous fat over the knee by BMI, men's; women's are 1.3 times as thick. All assumed.
 KNEE_FAT: Mapping[str, tuple[float, float, float, float]] = {
     "patella_fat": (3.0, 5.0, 8.0, 12.0),
@@ -89,38 +89,56 @@ class Sizes:
         return self.values[name]
 
 
-def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
-    """Return the knee's sizes for a person; parameters override by name.
+def sizes_of(
+    table: Mapping[str, Dimension], parameters: Mapping[str, float], assumed: Sequence[str] = ()
+) -> Sizes:
+    """Return a joint's sizes from its table; parameters override by name.
 
     Raises UsageError for a value outside the dimension's bounds. Parameters of other names are left to
     others (a phantom's own, for instance).
     """
-    assumed: list[str] = []
-    values: dict[str, float] = {}
-    for name, d in KNEE.items():
+    values, lines = {}, list(assumed)
+    for name, d in table.items():
         given = parameters.get(name)
         if given is not None and not d.low <= given <= d.high:
             raise UsageError(f"{name} = {given:g} is outside {d.low:g} to {d.high:g}: give a value within")
         values[name] = d.value if given is None else float(given)
-        if given is None and name == "popliteal_artery_diameter" and subject.sex:
-            values[name] = 6.5 if subject.sex == "male" else 5.5
-        if given is None and name == "skin_thickness" and subject.sex == "male":
-            values[name] += 0.3
         if given is None and name != "effusion_ml":
             mark = "assumed" if d.assumed else "population mean"
-            assumed.append(
-                f"{name} = {values[name]:g} {'mL' if name in IN_ML else 'mm'} ({mark}: {d.source})"
-            )
-    bmi = subject.bmi
-    if bmi is None:
-        bmi = DEFAULT_BMI
-        assumed.append(f"bmi = {bmi:g} (assumed: not given)")
+            lines.append(f"{name} = {values[name]:g} {'mL' if name in IN_ML else 'mm'} ({mark}: {d.source})")
+    return Sizes(values, tuple(lines))
+
+
+def body_mass(subject: Subject) -> tuple[float, tuple[str, ...]]:
+    """The body mass index in force, and the line that says it was assumed, if it was."""
+    if subject.bmi is not None:
+        return subject.bmi, ()
+    return DEFAULT_BMI, (f"bmi = {DEFAULT_BMI:g} (assumed: not given)",)
+
+
+def _of_person(table: Mapping[str, Dimension], subject: Subject) -> dict[str, Dimension]:
+    """The knee's table with the means of this person's sex."""
+    result = dict(table)
+    if subject.sex:
+        artery = 6.5 if subject.sex == "male" else 5.5
+        result["popliteal_artery_diameter"] = replace(table["popliteal_artery_diameter"], value=artery)
+    if subject.sex == "male":
+        skin = table["skin_thickness"]
+        result["skin_thickness"] = replace(skin, value=skin.value + 0.3)
+    return result
+
+
+def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
+    """Return the knee's sizes for a person, with the fat over it by body mass and sex; see `sizes_of`."""
+    bmi, said = body_mass(subject)
+    sizes = sizes_of(_of_person(KNEE, subject), parameters)
+    values, assumed = dict(sizes.values), [*sizes.assumed, *said]
     if subject.sex is None:
         assumed.append("sex not given: fat between a man's and a woman's (assumed)")
     factor = {"female": FEMALE_FAT_FACTOR, "male": 1.0, None: 0.5 * (1 + FEMALE_FAT_FACTOR)}[subject.sex]
     for name, table in KNEE_FAT.items():
-        low = table[0] + (table[1] - table[0]) / 5.0 * (bmi - _BMI[0])  # leaner than the table's leanest
-        by_bmi = max(float(np.interp(bmi, _BMI, table)) if bmi > _BMI[0] else low, 1.5)
+        low = table[0] + (table[1] - table[0]) / 5.0 * (bmi - BMI[0])  # leaner than the table's leanest
+        by_bmi = max(float(np.interp(bmi, BMI, table)) if bmi > BMI[0] else low, 1.5)
         values[name] = float(parameters.get(name, by_bmi * factor))
         if name not in parameters:
             assumed.append(f"{name} = {values[name]:.1f} mm (assumed: by BMI and sex)")

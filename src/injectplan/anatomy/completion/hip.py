@@ -10,20 +10,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.completion import Completed, Mode, Progress
-from injectplan.anatomy.completion.dimensions import Dimension
-from injectplan.anatomy.completion.limb import (
-    BMI,
-    Build,
-    Space,
-    add_cavity,
-    body_mass,
-    cavity_of,
-    levelled,
-    need,
-    sizes_of,
-)  # fmt: skip
-from injectplan.anatomy.completion.painting import paint_labels
+from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
+from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
@@ -40,7 +31,7 @@ from injectplan.kernels.cast import Floats, Floats32
 
 NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
-RECESSES = ("anterior", "posterior", "central")
+RECESSES = ("anterior", "posterior", "central", "distal_neck")
 DRAWN_RADIUS_MM = 23.0
 _D = Dimension
 
@@ -74,11 +65,9 @@ SKIN_TO_JOINT_MM = (45.0, 58.0, 72.0, 90.0)
 def _axes_of_bones(build: Build, scale: float) -> tuple[Floats, Floats]:
     """Unit directions from the head's centre: along the neck, and out of the acetabulum."""
     femur, pelvis = build.vertices("femur"), build.vertices("hip_bone")
-    r = np.linalg.norm(femur, axis=1)
-    neck = femur[(r > 26 * scale) & (r < 36 * scale)]
     radial = np.linalg.norm(pelvis, axis=1)
     socket = pelvis[radial < 31 * scale]
-    return unit(unit(neck).mean(axis=0)), unit(-unit(socket).mean(axis=0))
+    return femoral_neck(femur, np.zeros(3), DRAWN_RADIUS_MM * scale), unit(-unit(socket).mean(axis=0))
 
 
 def _rim(build: Build, out: Floats, scale: float) -> Floats:
@@ -124,6 +113,7 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
     bones = build.distance(NEEDED, g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
+    core = smooth_min(core, build.distance(build.soft_given, g, 12.0) - np.float32(1.5), 6.0)
     return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(3.0))
 
 
@@ -170,12 +160,19 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         over(ax, size["femoral_artery_distance"], artery_r), over(vx, size["femoral_vein_distance"], vein_r),
         over(nx, size["femoral_nerve_distance"], nerve_r),
     )  # fmt: skip
-    for name, x, y, radius in (
-        ("femoral_artery", ax, ay, artery_r), ("femoral_vein", vx, vy, vein_r),
-        ("femoral_nerve", nx, ny, nerve_r),
+    heights = np.array([72.0, 30.0, 0.0, -40.0, -120.0]) * s
+    artery = build.followed("femoral_artery", heights)
+    to_vein, to_nerve = np.array([vx - ax, vy - ay, 0.0]), np.array([nx - ax, ny - ay, 0.0])
+    if artery is None:
+        drawn = np.array([[-12, -14], [-4, -3], [0, 0], [-1, -2], [-7, -8]]) * s
+        artery = np.column_stack([drawn[:, 0] + ax, drawn[:, 1] + ay, heights])
+    else:  # nerve and vein keep their order beside the artery that was segmented
+        to_vein[1], to_nerve[1] = -1.0, 2.0
+        ax, ay = float(artery[2, 0]), float(artery[2, 1])
+    for name, knots, radius in (
+        ("femoral_artery", artery, artery_r), ("femoral_vein", artery + to_vein, vein_r),
+        ("femoral_nerve", artery + to_nerve, nerve_r),
     ):  # fmt: skip
-        knots = [[x - 12 * s, y - 14 * s, 72 * s], [x - 4 * s, y - 3 * s, 30 * s], [x, y, 0],
-                 [x - 1 * s, y - 2 * s, -40 * s], [x - 7 * s, y - 8 * s, -120 * s]]  # fmt: skip
         build.cord(name, knots, radius, sd=5.0, bump=0)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
@@ -231,7 +228,9 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
     away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
     allowed = np.maximum(np.maximum(along - end - 2.0, femur - 5.5 - 2.5 * ramp(ahead, -0.4, 0.6)), away)
-    index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, 1, 2)).astype(np.uint8)
+    # what a sonographer calls the anterior recess lies over the head-neck junction
+    before = np.where(along < 28.0 * s, 1, 4)
+    index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, before, 2)).astype(np.uint8)
     said = (
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
         "acetabular rim to the intertrochanteric line in front and to the middle of the neck behind",
@@ -286,9 +285,6 @@ def complete_hip(
         _cords(build, scale, front, core)
     say("hip: joint cavity", 0.6)
     cavity = _cavity(build, neck, out, scale)
-    structures = dict(segmented) | build.made
-    add_cavity(structures, cavity, sizes["capsule_thickness"], capsule=mode == "auto")
     say("hip: labels", 0.9)
-    labels = paint_labels(structures, grid, 1.25)
-    lines = (*sizes.assumed, f"anterior_fat = {fat:.1f} mm (assumed: by BMI)", *cavity.assumed)
-    return Completed(structures=structures, cavity=cavity, labels=labels, assumed=lines)
+    lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
+    return finished(build, cavity, grid, 1.25, mode=mode, assumed=lines)

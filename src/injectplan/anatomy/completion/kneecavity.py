@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, standing_off
-from injectplan.anatomy.completion.solids import Frame, Grid, curve, ramp, smooth_max, smooth_min
+from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, counted_ml, standing_off
+from injectplan.anatomy.completion.kneebuild import Build
+from injectplan.anatomy.completion.solids import (
+    Frame,
+    Grid,
+    coordinates,
+    curve,
+    ramp,
+    smooth_max,
+    smooth_min,
+    still_grid,
+)  # fmt: skip
 from injectplan.anatomy.model import Cavity
 from injectplan.kernels.cast import Array, Bools, Floats32
 from injectplan.kernels.field import Field, sample_many
 
-if TYPE_CHECKING:
-    from injectplan.anatomy.completion.knee import Build
-
-Tissue: TypeAlias = "Callable[[Build, Grid], Floats32]"
+Tissue: TypeAlias = Callable[[Build, Grid], Floats32]
 SPACING_MM = 0.5
 BLOCK = 4  # points along a block's edge when looking for where the cavity may be
 BAND_MM = 1.5
+FLUID_BAND_MM = 3.0
 FILM_MM = 0.75
 CLEFT_MM = 1.35
 RECESSES = (
@@ -35,17 +43,6 @@ CARTILAGES = (
 WALLS = ("femur", "tibia", "patella", "medial_meniscus", "lateral_meniscus", *CARTILAGES)
 
 
-def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats32]:
-    """Joint coordinates of a grid's points, three arrays (nx, ny, nz)."""
-    turn = frame.basis.T @ target.frame.basis
-    start = frame.to_joint(target.frame.origin_mm)
-    local = (target.x, target.y, target.z)
-    made = [
-        (sum(local[b] * np.float32(turn[a, b]) for b in range(3)) + np.float32(start[a])) for a in range(3)
-    ]
-    return (np.asarray(made[0]), np.asarray(made[1]), np.asarray(made[2]))
-
-
 def coordinates_at(
     target: Grid, frame: Frame, where: npt.NDArray[np.int64]
 ) -> tuple[Floats32, Floats32, Floats32]:
@@ -55,14 +52,6 @@ def coordinates_at(
     i, j, k = (a.astype(np.float32) for a in np.unravel_index(where, target.shape))
     x, y, z = (start[a] + turn[a, 0] * i + turn[a, 1] * j + turn[a, 2] * k for a in range(3))
     return x, y, z
-
-
-def _still_grid(frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Grid:
-    """The axis-aligned patient grid around a box of joint coordinates."""
-    a, b = np.asarray(low, float), np.asarray(high, float)
-    corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
-    patient = frame.to_patient(corners)
-    return Grid.between(Frame(np.zeros(3), np.eye(3)), patient.min(axis=0), patient.max(axis=0), SPACING_MM)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +117,31 @@ def _nearby(build: Build, grid: Grid) -> tuple[Floats32, Floats32, Floats32]:
     return fine, other, film
 
 
+def _segmented_fluid(build: Build, grid: Grid) -> Floats32 | None:
+    """Distance to the fluid that was segmented, None where there is none."""
+    fluid = build.given.get("synovial_fluid")
+    return None if fluid is None else grid.distance(fluid.surface, FLUID_BAND_MM)
+
+
+def _with_fluid(
+    rest: Floats32, seen: Floats32, walls: Floats32, ease: Floats32, resting_ml: float
+) -> tuple[Floats32, float]:
+    """The folds thinned to a normal joint's volume, joined with the fluid seen; and what both hold, mL."""
+    free = np.float32(0.05) - walls
+    share = np.float32(0.1) + np.float32(0.9) * ease
+
+    def thinned(by_mm: float) -> Floats32:
+        return np.asarray(np.maximum(rest + np.float32(by_mm) * share, free), np.float32)
+
+    low, high = 0.0, 2.5
+    for _ in range(8):
+        middle = 0.5 * (low + high)
+        full = counted_ml(thinned(middle), 0.0, SPACING_MM) > resting_ml
+        low, high = (middle, high) if full else (low, middle)
+    joined = np.minimum(rest + np.float32(high) * share, seen)
+    return joined, max(resting_ml, counted_ml(np.maximum(joined, free), 0.0, SPACING_MM))
+
+
 def _needed(
     build: Build, grid: Grid, coarse: Mapping[str, Field], crown: float,
     tendon_line: Callable[[npt.ArrayLike], Floats32],
@@ -163,13 +177,16 @@ def knee_cavity(
     crown = m.trochlea_top + size["recess_height_above_trochlea"]
     low = np.array([m.femur_low[0] - 10, m.femur_low[1] - 12, -16 * s])
     high = np.array([m.femur_high[0] + 10, m.patella_high[1] + 4, crown + 12])
-    grid = _still_grid(frame, low, high)
+    grid = still_grid(frame, low, high, SPACING_MM)
     coarse = _coarse_fields(build, quadriceps, patellar)
     fine, other, film = _nearby(build, grid)
     # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone.
     # Beyond its band the film's distance is a clamp, not a distance: nothing opens from there.
     apart = np.maximum(fine, other)
     facing = np.maximum(film, apart) < np.float32(0.97 * BAND_MM)
+    seen = _segmented_fluid(build, grid)
+    if seen is not None:
+        facing |= seen < np.float32(0.9 * FLUID_BAND_MM)
     where = _points_of(_needed(build, grid, coarse, crown, tendon_line), facing)
     x, y, z = coordinates_at(grid, frame, where)
     p = _Places.at(coarse, x, y, z)
@@ -178,6 +195,13 @@ def knee_cavity(
     walls = np.minimum(near, other.ravel()[where])
     cleft = np.maximum(film.ravel()[where] - np.float32(FILM_MM), apart.ravel()[where] - np.float32(CLEFT_MM))
     rest = np.minimum(np.where(facing.ravel()[where], cleft, np.float32(30.0)), _slits(build, p, crown))
+    rest = np.maximum(rest, np.float32(0.1) - p.tendon)
+    resting_ml, said = size["resting_fluid"], "normal 5-8 mL, other texts 2-4"
+    if seen is not None:
+        rest, resting_ml = _with_fluid(
+            rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml
+        )
+        said = "the fluid that was segmented, and normal folds beside it"
     clear = np.where(walls < BAND_MM, walls, np.maximum(p.bones, np.float32(BAND_MM)))
 
     def spread(values: npt.ArrayLike, otherwise: float, dtype: npt.DTypeLike = np.float32) -> Array:
@@ -188,18 +212,18 @@ def knee_cavity(
     return build_cavity(
         grid.low_mm,
         grid.spacing_mm,
-        spread(np.maximum(rest, np.float32(0.1) - p.tendon), 30.0),
+        spread(rest, 30.0),
         walls=spread(clear, BAND_MM),
         ease=spread(_ease(build, x, y, z, crown), 0.02),
         allowed=spread(np.maximum(_allowed(build, p, tendon_line), 0.2 - np.maximum(p.bones, walls)), 1.0),
         recess_index=spread(_which(build, x, y, z), 0, np.uint8),
         recess_names=RECESSES,
-        resting_ml=size["resting_fluid"],
+        resting_ml=resting_ml,
         effusion_ml=size["effusion_ml"],
         capacity_ml=size["joint_capacity"],
         assumed=(
-            f"joint cavity built from the bones: resting volume {size['resting_fluid']:g} mL "
-            "(normal 5-8 mL, other texts 2-4), suprapatellar recess open to the joint (so in about 85 %)",
+            f"joint cavity built from the bones: resting volume {resting_ml:.3g} mL ({said}), suprapatellar "
+            "recess open to the joint (so in about 85 %)",
         ),
     )
 

@@ -1,78 +1,40 @@
-"""What the hip's and the ankle's completion share: sizes by name, envelopes, bands and cords, the capsule."""
+"""What the hip's and the ankle's completion share: envelopes, bands and cords, the cavity's grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from injectplan.anatomy.cavity import build_cavity
-from injectplan.anatomy.completion.dimensions import DEFAULT_BMI, Dimension, Sizes
-from injectplan.anatomy.completion.kneecavity import coordinates
+from injectplan.anatomy.completion.dimensions import Sizes
+from injectplan.anatomy.completion.making import Making
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
+    coordinates,
     curve,
     ellipse,
     ramp,
     rounded_path,
     smooth_max,
+    still_grid,
     tube,
 )  # fmt: skip
-from injectplan.anatomy.model import PRIORITY, Cavity, Structure, Subject
-from injectplan.errors import EmptyStructureError, UsageError
-from injectplan.imaging.values import Surface
+from injectplan.anatomy.model import Cavity
 from injectplan.kernels.cast import Floats, Floats32
-from injectplan.structures import structure
 
-BMI = (22.0, 27.0, 32.0, 38.0)
 CAVITY_SPACING_MM = 0.7
 
 
-def sizes_of(
-    table: Mapping[str, Dimension], parameters: Mapping[str, float], assumed: Sequence[str] = ()
-) -> Sizes:
-    """Return a joint's sizes; parameters override by name, one outside its bounds raises UsageError."""
-    values, lines = {}, list(assumed)
-    for name, d in table.items():
-        given = parameters.get(name)
-        if given is not None and not d.low <= given <= d.high:
-            raise UsageError(f"{name} = {given:g} is outside {d.low:g} to {d.high:g}: give a value within")
-        values[name] = d.value if given is None else float(given)
-        if given is None and name != "effusion_ml":
-            mark = "assumed" if d.assumed else "population mean"
-            lines.append(f"{name} = {values[name]:g} ({mark}: {d.source})")
-    return Sizes(values, tuple(lines))
-
-
-def body_mass(subject: Subject) -> tuple[float, tuple[str, ...]]:
-    """The body mass index in force, and the line that says it was assumed, if it was."""
-    if subject.bmi is not None:
-        return subject.bmi, ()
-    return DEFAULT_BMI, (f"bmi = {DEFAULT_BMI:g} (assumed: not given)",)
-
-
-def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> None:
-    """Raise EmptyStructureError when a bone the completion stands on is missing."""
-    missing = [n for n in names if n not in given or not len(given[n].surface.triangles)]
-    if missing:
-        raise EmptyStructureError(
-            f"completing a {kind} needs {', '.join(names)}; missing: {', '.join(missing)}"
-        )
-
-
 @dataclass
-class Build:
-    """One joint under construction in its own coordinates."""
+class Build(Making):
+    """A hip or an ankle under construction in its own coordinates."""
 
-    frame: Frame
-    sizes: Sizes
-    given: Mapping[str, Structure]
     grid: Grid
-    made: dict[str, Structure] = field(default_factory=dict)
 
     def vertices(self, name: str) -> Floats:
         """Vertices of a segmented structure in joint coordinates."""
@@ -86,28 +48,21 @@ class Build:
                 np.minimum(result, grid.distance(self.given[name].surface, band_mm), out=result)
         return result
 
-    def add(
-        self,
-        name: str,
-        grid: Grid,
-        values: Floats32,
-        *,
-        sd: float,
-        bump: int = 0,
-        fibres: npt.ArrayLike | None = None,
-    ) -> None:
-        """Make a structure of a solid unless it was segmented; fibres in joint coordinates."""
-        if name in self.given:
-            return
-        info = structure(name)
-        way = None
-        if fibres is not None:
-            way = self.frame.basis @ (np.asarray(fibres, float) / np.linalg.norm(fibres))
-        self.made[name] = Structure(
-            name=name, surface=grid.surface(values), tissue=info.tissue, risk=info.risk, source="completed",
-            priority=PRIORITY[info.layer] + bump, placement_sd_mm=sd, fibres=way,
-            assumed=("built from the bones and published sizes",),
-        )  # fmt: skip
+    def followed(self, name: str, heights: Floats) -> Floats | None:
+        """Middle of a segmented cord at these heights z, (n, 3); None without it.
+
+        Beyond its ends it runs on straight up and down.
+        """
+        if name not in self.given:
+            return None
+        points = self.vertices(name)
+        middles = [points[np.abs(points[:, 2] - z) < 8.0] for z in heights]
+        seen = np.array([len(m) > 3 for m in middles])
+        if not seen.any():
+            return None
+        at = np.array([m.mean(axis=0) for m, one in zip(middles, seen, strict=True) if one])
+        nearest = np.abs(np.arange(len(heights))[:, None] - np.flatnonzero(seen)).argmin(axis=1)
+        return np.column_stack([at[nearest][:, :2], heights])
 
     def band(
         self, name: str, rows: Sequence[Sequence[float]], *, sd: float, bump: int = 0, spacing_mm: float = 1.0
@@ -189,11 +144,7 @@ class Space:
     @classmethod
     def between(cls, frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Space:
         """Return the space around a box of joint coordinates."""
-        a, b = np.asarray(low, float), np.asarray(high, float)
-        corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
-        patient = frame.to_patient(corners)
-        still = Frame(np.zeros(3), np.eye(3))
-        grid = Grid.between(still, patient.min(axis=0), patient.max(axis=0), CAVITY_SPACING_MM)
+        grid = still_grid(frame, low, high, CAVITY_SPACING_MM)
         return cls(grid, *coordinates(grid, frame))
 
 
@@ -216,26 +167,6 @@ def cavity_of(
         resting_ml=sizes["resting_fluid"], effusion_ml=sizes["effusion_ml"],
         capacity_ml=sizes["joint_capacity"], assumed=assumed,
     )  # fmt: skip
-
-
-def add_cavity(structures: dict[str, Structure], cavity: Cavity, capsule_mm: float, *, capsule: bool) -> None:
-    """Add the cavity as a structure, and the capsule as a layer of this thickness all round it."""
-
-    def made(name: str, surface: Surface, sd: float) -> Structure:
-        info = structure(name)
-        return Structure(
-            name=name, surface=surface, tissue=info.tissue, risk=info.risk, source=cavity.source,
-            priority=PRIORITY[info.layer], placement_sd_mm=sd, assumed=cavity.assumed,
-        )  # fmt: skip
-
-    if "synovial_fluid" not in structures:
-        structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0)
-    if capsule and "joint_capsule" not in structures:
-        held = cavity.field
-        still = Grid(Frame(np.zeros(3), np.eye(3)), held.origin_mm, held.spacing_mm, held.values.shape)
-        structures["joint_capsule"] = made(
-            "joint_capsule", still.surface(held.values - np.float32(capsule_mm)), 1.5
-        )
 
 
 def front_of(

@@ -251,6 +251,25 @@ def upsample(values: Floats32, source: Grid, target: Grid) -> Floats32:
     return result
 
 
+def still_grid(frame: Frame, low_mm: npt.ArrayLike, high_mm: npt.ArrayLike, spacing_mm: float) -> Grid:
+    """Return the axis-aligned patient grid around a box of joint coordinates."""
+    a, b = np.asarray(low_mm, float), np.asarray(high_mm, float)
+    corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
+    patient = frame.to_patient(corners)
+    return Grid.between(Frame(np.zeros(3), np.eye(3)), patient.min(axis=0), patient.max(axis=0), spacing_mm)
+
+
+def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats32]:
+    """Joint coordinates of a grid's points, three arrays (nx, ny, nz)."""
+    turn = frame.basis.T @ target.frame.basis
+    start = frame.to_joint(target.frame.origin_mm)
+    local = (target.x, target.y, target.z)
+    made = [
+        (sum(local[b] * np.float32(turn[a, b]) for b in range(3)) + np.float32(start[a])) for a in range(3)
+    ]
+    return (np.asarray(made[0]), np.asarray(made[1]), np.asarray(made[2]))
+
+
 def as_field(values: Floats32, grid: Grid) -> Field:
     """A grid's values as a kernel field; only for a frame without rotation."""
     origin = np.array(grid.frame.to_patient(grid.low_mm))

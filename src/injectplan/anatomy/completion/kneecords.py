@@ -1,0 +1,110 @@
+"""The knee's vessels and nerves: paths from the bones, kept off them, drawn as tubes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from injectplan.anatomy.completion.kneebuild import Build
+from injectplan.anatomy.completion.solids import rounded_path, tube
+from injectplan.kernels.cast import Floats, Floats32
+
+
+def laid(build: Build, path: npt.ArrayLike, values: Floats32, distance_mm: float, *, push: bool) -> Floats:
+    """Move a path's points along a field's slope to a distance: exactly (push False), or at least (True)."""
+    points = np.array(path, np.float64)
+    g = build.coarse
+    for _ in range(12):
+        at = ((points - g.low_mm) / g.spacing_mm).T
+        value = ndimage.map_coordinates(values, at, order=1, mode="nearest")
+        slope = np.stack(
+            [
+                ndimage.map_coordinates(values, at + 0.5 * np.eye(3)[a][:, None], order=1, mode="nearest")
+                - ndimage.map_coordinates(values, at - 0.5 * np.eye(3)[a][:, None], order=1, mode="nearest")
+                for a in range(3)
+            ],
+            axis=1,
+        )
+        length = np.linalg.norm(slope, axis=1, keepdims=True)
+        miss = np.float64(distance_mm) - value
+        step = np.clip(np.maximum(miss, 0.0) if push else miss, -3.0, 3.0)
+        points = points + step[:, None] * slope / np.maximum(length, 1e-6)
+    return points
+
+
+def _cord(build: Build, name: str, path: Floats, diameter_mm: float, sd: float) -> None:
+    spacing = min(1.0, max(diameter_mm / 4.0, 0.35))
+    smooth = rounded_path(path)
+    pad = diameter_mm + 2 * spacing
+    g = build.fine(smooth.min(axis=0) - pad, smooth.max(axis=0) + pad, spacing)
+    build.add(name, g, tube(g, smooth, 0.5 * diameter_mm), sd=sd)
+
+
+def _within(build: Build, path: Floats, depth_mm: float) -> Floats:
+    """Keep a path at least this deep under the deep fascia."""
+    return laid(build, path, -build.solids["core"], depth_mm, push=True)
+
+
+def add_cords(build: Build) -> None:
+    """Vessels and nerves: paths from the bones, kept off them, drawn as tubes."""
+    m, size, s = build.marks, build.sizes, build.marks.scale
+    top, low, high = float(m.patella_top[2]), -size["limb_below"] + 3.0, size["limb_above"] - 3.0
+    radius = 0.5 * size["popliteal_artery_diameter"]
+    gap = size["popliteal_artery_behind_bone"]
+
+    def deep(z: float, x: float, more: float) -> list[float]:
+        return [x, float(m.back(z)) - gap - radius - more, z]
+
+    joint = min(float(m.back(0.0)), float(m.back(22.0 * s)))
+    artery = np.array([
+        [-13 * s, -15 * s, high], [-11 * s, -17 * s, 110 * s], deep(66 * s, -3 * s, 5),
+        [2 * s, joint - gap - radius, 22 * s], [2.8 * s, joint - gap - radius, 0.0],
+        deep(-20 * s, 3 * s, 1.5), deep(-48 * s, 4 * s, 7), [5 * s, float(m.back(-55 * s)) - 14 * s, low],
+    ])  # fmt: skip
+    artery = laid(build, rounded_path(artery), build.bones, radius + 0.8 * gap, push=True)
+    _cord(build, "popliteal_artery", artery, 2 * radius, sd=3.0)
+    vein_radius = 0.5 * size["popliteal_vein_diameter"]
+    spread = radius + vein_radius + 0.8
+    vein = artery + np.array([0.45, -0.9, 0.0]) * spread
+    _cord(build, "popliteal_vein", vein, 2 * vein_radius, sd=3.0)
+    nerve = vein + np.array([3.0, -(vein_radius + 0.5 * size["tibial_nerve_diameter"] + 1.5), 0.0])
+    nerve = _within(build, nerve, 3.5)
+    _cord(build, "tibial_nerve", nerve, size["tibial_nerve_diameter"], sd=4.0)
+    n = m.fibula_neck
+    split = nerve[int(np.argmin(np.abs(nerve[:, 2] - 72 * s)))]
+    fibular = np.array([
+        split + np.array([2.0, 1.0, 0.0]), [20 * s, -38 * s, 45 * s], [31 * s, -36 * s, 15 * s],
+        [n[0] + 0.0, n[1] - 8.0, n[2] + 18.0], [n[0] + 3.5, n[1] - 2.0, n[2] + 3.0],
+        [n[0] + 3.0, n[1] + 6.0, n[2] - 9.0], [n[0] - 4.0, n[1] + 13.0, n[2] - 30.0],
+    ])  # fmt: skip
+    # under the fascia first, off the bone last: at the fibula's neck the two leave little room
+    fibular = _within(build, rounded_path(fibular), 2.5)
+    fibular = laid(build, fibular, build.bones, 2.4, push=True)
+    _cord(
+        build,
+        "common_fibular_nerve",
+        fibular,
+        size["common_fibular_nerve_diameter"],
+        sd=4.0,
+    )
+    corner = np.array([m.patella_high[0] - 3.0, float(m.patella_top[1]) - 6.0, top - 8.0])
+    around = np.array([
+        [3 * s, -12 * s, 42 * s], [20 * s, -8 * s, 42 * s], [31 * s, 6 * s, 42 * s], [31 * s, 20 * s, 43 * s],
+    ])  # fmt: skip
+    around = laid(build, rounded_path(around, 3.0), build.femur, 1.8, push=False)
+    path = laid(build, np.vstack([around, corner]), build.bones, 1.6, push=True)
+    _cord(
+        build,
+        "superior_lateral_genicular_artery",
+        path,
+        size["superior_lateral_genicular_artery_diameter"],
+        sd=4.0,
+    )
+    # under the skin: 31 mm medial of A (lower pole × tendon edge), 17 at the joint line, then across
+    edge = m.patella_bottom + np.array([-0.5 * size["patellar_tendon_width"], 0.0, 0.0])
+    branch = edge + np.array(
+        [[-52, -30, 22], [-31, -8, 0], [-17.2, 0, -15], [-6, 0, -26], [14, 0, -33], [30, -10, -36.0]]
+    )
+    branch = laid(build, rounded_path(branch), build.solids["core"], 2.2, push=False)
+    _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0)

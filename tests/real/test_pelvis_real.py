@@ -1,0 +1,70 @@
+"""The pelvis of real bones: normal ranges, left against right, and what noise does to it."""
+
+import functools
+
+import numpy as np
+import pytest
+import pyvista as pv
+
+from injectplan.alignment import measure_alignment
+from injectplan.frames import flip_lps_ras
+from injectplan.imaging.values import Surface
+
+pytestmark = pytest.mark.real
+
+# widest of the published normal ranges: LCEA 25 to 45, inclination 38.8 (2 SD 32 to 45) and up to 55 in men,
+# anatomical version 10 to 30
+RANGES = {"lcea_deg": (22.0, 46.0), "acetabular_inclination_deg": (32.0, 56.0),
+          "acetabular_version_deg": (5.0, 32.0)}  # fmt: skip
+
+
+@functools.cache
+def read(path, scale=1.0):
+    mesh = pv.read(path).triangulate()
+    return Surface(flip_lps_ras(np.asarray(mesh.points, float) * scale), mesh.faces.reshape(-1, 4)[:, 1:])
+
+
+def pelvis(data, source, side):
+    other = "left" if side == "right" else "right"
+    if source == "ct":
+        folder = data / "leg_vsd_z027"
+        names = {
+            "femur": f"femur_{side[0]}",
+            "hip_bone": f"hip_{side[0]}",
+            "opposite_hip_bone": f"hip_{other[0]}",
+        }
+        return {n: read(folder / f"{file}.ply") for n, file in names.items()}
+    folder = data / "atlas_bodyparts3d"
+    names = {"femur": f"femur_{side[0]}", "hip_bone": f"hip_bone_{side[0]}",
+             "opposite_hip_bone": f"hip_bone_{other[0]}"}  # fmt: skip
+    return {n: read(next(folder.glob(f"{file}__*.obj")), 200.0) for n, file in names.items()}
+
+
+def values(bones, side):
+    got = measure_alignment(bones, side)
+    return {n: got.angles[n].measure.value for n in RANGES}, {n: got.angles[n].measure.sd for n in RANGES}
+
+
+@pytest.mark.parametrize("source", ["ct", "atlas"])
+def test_both_hips_lie_in_the_published_ranges_and_alike(real_data, source):
+    both = [values(pelvis(real_data, source, side), side)[0] for side in ("left", "right")]
+    for name, (low, high) in RANGES.items():
+        for got in both:
+            assert low < got[name] < high, name
+        # published differences between a person's two hips: 2 to 4 degrees
+        assert both[0][name] == pytest.approx(both[1][name], abs=6.0), name
+
+
+def test_decimation_and_noise_move_the_pelvis_within_its_scatter(real_data):
+    bones = pelvis(real_data, "ct", "right")
+    base, sd = values(bones, "right")
+    rng = np.random.default_rng(8)
+    thin, rough = {}, {}
+    for name, s in bones.items():
+        mesh = pv.PolyData.from_regular_faces(np.array(s.vertices_mm), np.array(s.triangles)).decimate(0.75)
+        thin[name] = Surface(np.asarray(mesh.points, float), mesh.faces.reshape(-1, 4)[:, 1:])
+        rough[name] = Surface(s.vertices_mm + 0.5 * rng.standard_normal(s.vertices_mm.shape), s.triangles)
+    for changed in (thin, rough):
+        got = values(changed, "right")[0]
+        for name in RANGES:
+            assert abs(got[name] - base[name]) < 2.5 * sd[name], name

@@ -1,0 +1,113 @@
+"""Kept joints: the same joint comes back, and a stale or damaged one never does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from injectplan.anatomy.model import JointModel
+from injectplan.anatomy.store import write_arrays
+from injectplan.workflow import kept
+from injectplan.workflow.kept import MOST_JOINTS, kept_joint
+from oracles_planning import shell_joint
+
+RECIPE: dict[str, object] = {"seed": 1, "files": {"labelmap": "ab"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("INJECTPLAN_KEEP_JOINTS", raising=False)
+    return tmp_path / "injectplan" / "joints"
+
+
+class Builder:
+    """Builds a joint and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.built = 0
+
+    def __call__(self) -> JointModel:
+        self.built += 1
+        return shell_joint()
+
+
+def digest(joint: JointModel, path: Path) -> str:
+    write_arrays(path, joint)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_second_time_the_same_joint_is_read_back(folder: Path, tmp_path: Path) -> None:
+    build = Builder()
+    first, second = (kept_joint(RECIPE, build) for _ in range(2))
+    assert build.built == 1
+    assert digest(first, tmp_path / "a.npz") == digest(second, tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"files": {"labelmap": "ac"}}, {"labels": "pymskt"}])
+def test_another_recipe_is_another_joint(folder: Path, change: dict[str, object]) -> None:
+    build = Builder()
+    kept_joint(RECIPE, build)
+    kept_joint({**RECIPE, **change}, build)
+    assert build.built == 2
+
+
+def test_another_program_is_another_joint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = Builder()
+    kept_joint(RECIPE, build)
+    monkeypatch.setattr(kept, "_program", lambda: "edited")
+    kept_joint(RECIPE, build)
+    assert build.built == 2
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def one_bit_turned(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut_short, one_bit_turned, emptied])
+def test_a_damaged_joint_is_built_anew(folder: Path, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    build = Builder()
+    first = kept_joint(RECIPE, build)
+    damage(next(folder.glob("*.npz")))
+    second = kept_joint(RECIPE, build)
+    assert build.built == 2
+    assert digest(first, tmp_path / "a.npz") == digest(second, tmp_path / "b.npz")
+    kept_joint(RECIPE, build)
+    assert build.built == 2
+
+
+def test_only_the_last_used_are_kept(folder: Path) -> None:
+    build = Builder()
+    for seed in range(MOST_JOINTS + 3):
+        kept_joint({"seed": seed}, build)
+    assert len(list(folder.glob("*.npz"))) == MOST_JOINTS
+    assert not list(folder.glob(".part-*"))
+
+
+def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Builder()
+    monkeypatch.setenv("INJECTPLAN_KEEP_JOINTS", "0")
+    kept_joint(RECIPE, build)
+    assert not folder.exists()
+    monkeypatch.delenv("INJECTPLAN_KEEP_JOINTS")
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    joint = kept_joint(RECIPE, build)
+    assert build.built == 2
+    assert np.isfinite(joint.structures["skin"].surface.vertices_mm).all()
