@@ -86,7 +86,7 @@ def table(path: Path) -> str:
         "|---|---|---|---|---|",
     ]
     for group, rows in groups.items():
-        own = next((each for peer, each, _ in rows if peer == "injectplan"), rows[0][1])
+        own = next((each for peer, each, _ in rows if str(peer).startswith("injectplan")), rows[0][1])
         for peer, each, info in sorted(rows, key=lambda row: row[1]):
             odd = f"{100 * float(str(info['odd_rays'])):.2f} %" if "odd_rays" in info else ""
             lines.append(f"| {group} | {peer} | {each:.3g} | {each / own:.2g} | {odd} |")

@@ -1,5 +1,7 @@
 """What no frame may break: symmetry, conservation, determinism, fixed reference, labels."""
 
+import gc
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from injectplan.imaging.values import Surface
 from injectplan.kernels._jit import set_threads
 from injectplan.tissues import TISSUES
 from injectplan.ultrasound import AcousticScene, Display, FrameBuffers, NeedlePose, simulate_frame
-from oracles_ultrasound import PROBE, box, look, sphere
+from oracles_ultrasound import PROBE, SILENT, box, look, peak_db, sphere
 
 SMALL = replace(PROBE, lines=48, width_mm=14.4, depth_mm=24.0, focus_mm=14.0, elevation_planes=3)
 SHOWN = Display(width_px=160, height_px=160)
@@ -66,17 +68,20 @@ def test_moving_patient_and_probe_together_changes_nothing(a, b, c, x, y, z):
     assert (here.labels != there.labels).mean() < 2e-3
 
 
-def test_a_mirrored_scene_gives_a_mirrored_frame():
+@QUICK
+@given(st.floats(-5.0, 5.0), st.floats(6.0, 18.0), st.integers(0, 99))
+def test_a_mirrored_scene_gives_a_mirrored_frame(x, z, seed):
     """Left and right exchanged through the plane x = 0; the grain's frame is mirrored with it."""
+    needle = NeedlePose(entry_mm=[-9.0, 0.0, 2.0], tip_mm=[x, 0.2, z])
     mirror = np.diag([-1.0, 1.0, 1.0])
     scene = AcousticScene.from_solids(LAYERS, SMALL)
     other = AcousticScene.from_solids(
         {n: (moved(s, mirror, 0.0), t, p) for n, (s, t, p) in LAYERS.items()}, SMALL
     )
     other = replace(other, texture_axes=other.texture_axes @ mirror)
-    flipped = NeedlePose(entry_mm=NEEDLE.entry_mm * [-1, 1, 1], tip_mm=NEEDLE.tip_mm * [-1, 1, 1])
-    a = simulate_frame(scene, Pose.identity(), needle=NEEDLE, display=SHOWN)
-    b = simulate_frame(other, Pose.identity(), needle=flipped, display=SHOWN)
+    flipped = NeedlePose(entry_mm=needle.entry_mm * [-1, 1, 1], tip_mm=needle.tip_mm * [-1, 1, 1])
+    a = simulate_frame(scene, Pose.identity(), needle=needle, display=SHOWN, seed=seed)
+    b = simulate_frame(other, Pose.identity(), needle=flipped, display=SHOWN, seed=seed)
     strong = a.envelope_db > -90.0
     assert np.abs(a.envelope_db - b.envelope_db[::-1])[strong].max() < 0.5
     assert (a.labels != b.labels[:, ::-1]).mean() < 2e-3
@@ -103,6 +108,69 @@ def test_transmission_never_exceeds_one_and_never_rises_with_depth(a, b):
     middle = frame.shadow[:, 80][np.isfinite(frame.depth_mm[:, 80])]
     assert middle.max() <= 1.0
     assert (np.diff(middle) <= 1e-6).all()
+
+
+SOFT = ("subcutaneous_fat", "muscle", "tendon", "cartilage", "synovial_fluid", "skin", "nerve", "blood")
+
+
+@QUICK
+@given(st.sampled_from(SOFT), st.sampled_from(SOFT), st.floats(4.0, 12.0))
+def test_what_a_boundary_reflects_is_missing_behind_it(a, b, z):
+    """Reflected + transmitted = incident at the boundary, absorbed in between: echo against shadow map.
+
+    Amplitudes both ways are energies one way: the shadow falls by 1 - R², and by the loss alone elsewhere.
+    """
+    probe = replace(SMALL, samples=1024)
+    frame = look(
+        {"deep": (box([-80, -80, z], [80, 80, 90]), b, 1)}, probe, background=a, tissues=SILENT, display=SHOWN
+    )
+    column = 80
+    depth, shadow = frame.depth_mm[:, column], frame.shadow[:, column].astype(float)
+    at = z * 1540.0 / TISSUES[a].speed_m_s
+    inside = np.isfinite(depth)
+
+    def before(name, from_mm, to_mm):
+        """Energy left at `to_mm` of displayed depth of what is left at `from_mm` in one tissue."""
+        path_cm = (to_mm - from_mm) / 10.0 * TISSUES[name].speed_m_s / 1540.0
+        return 10.0 ** (-2.0 * TISSUES[name].attenuation_db_cm(7.5) * path_cm / 20.0)
+
+    shown = [float(np.interp(d, depth[inside], shadow[inside])) for d in (at - 1.0, at + 1.0)]
+    incident, behind = shown[0] * before(a, at - 1.0, at), shown[1] / before(b, at, at + 1.0)
+    assert incident == pytest.approx(before(a, 0.0, at), rel=5e-3)
+    level, _ = peak_db(frame, at)
+    reflected = (10.0 ** (level / 20.0) / incident) ** 2 if a != b else 0.0
+    assert behind / incident + reflected == pytest.approx(1.0, abs=3e-3)
+
+
+def test_surfaces_that_lie_on_each_other_are_one():
+    """A solid within another, sharing its upper face: no layer of the outer one echoes in between."""
+    inner = (box([-60, -60, 10], [60, 60, 60]), "muscle", 2)
+    outer = (box([-70, -70, 10], [70, 70, 80]), "cortical_bone", 1)
+    both = look({"inner": inner, "outer": outer}, SMALL, background="subcutaneous_fat", tissues=SILENT)
+    alone = look({"inner": inner}, SMALL, background="subcutaneous_fat", tissues=SILENT)
+    at = 10.0 * 1540.0 / TISSUES["subcutaneous_fat"].speed_m_s
+    assert peak_db(both, at)[0] == pytest.approx(peak_db(alone, at)[0], abs=1e-3)
+
+
+def test_a_frame_allocates_next_to_nothing():
+    """With buffers, memory does not grow from frame to frame, and no image is made anew."""
+    scene = AcousticScene.from_solids(LAYERS, SMALL)
+    buffers = FrameBuffers(scene, SHOWN)
+    held, peaks = [], []
+    tracemalloc.start()
+    try:
+        for frames in (250, 50):
+            for _ in range(frames):
+                simulate_frame(scene, Pose.identity(), needle=NEEDLE, buffers=buffers)
+            gc.collect()
+            tracemalloc.reset_peak()
+            held.append(tracemalloc.get_traced_memory()[0])
+            simulate_frame(scene, Pose.identity(), needle=NEEDLE, buffers=buffers)
+            peaks.append(tracemalloc.get_traced_memory()[1] - held[-1])
+    finally:
+        tracemalloc.stop()
+    assert held[1] - held[0] < 16_000  # small objects that Python keeps for use again
+    assert max(peaks) < SHOWN.width_px * SHOWN.height_px  # bytes: less than the smallest of the maps
 
 
 def test_one_thread_or_two_the_same_bytes():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from injectplan.frames import Pose
 from injectplan.tissues import TISSUES
@@ -111,6 +111,69 @@ def test_speckle_moves_with_the_tissue(axis):
     found = motion(axis, distances, z, probe=probe)
     limit = np.where(distances <= width / 2 + 1e-9, 0.05, 0.10)
     assert (np.abs(found - theory) <= limit).all(), (found.round(3), theory.round(3))
+
+
+TURNING = replace(PROBE, lines=192, width_mm=25.6)
+
+
+def seen(scene, pose, where, seed, steer_deg=0.0):
+    """Amplitudes of a frame at places (n, 3) in the patient, between its samples."""
+    frame = simulate_frame(scene.with_probe(replace(scene.probe, steer_deg=steer_deg)), pose, seed=seed)
+    x, _, z = pose.inverse().apply(where).T
+    s = np.radians(steer_deg)
+    line = (x - z * np.tan(s)) / (TURNING.width_mm / TURNING.lines) + (TURNING.lines - 1) / 2.0
+    amplitude = 10.0 ** (frame.envelope_db.astype(float) / 20.0)
+    return ndimage.map_coordinates(amplitude, [line, z / np.cos(s) / frame.sample_mm], order=3)
+
+
+def turned(angle_deg, pivot):
+    t = np.radians(angle_deg)
+    turn = np.array([[np.cos(t), 0.0, np.sin(t)], [0.0, 1.0, 0.0], [-np.sin(t), 0.0, np.cos(t)]])
+    return Pose(turn, pivot - turn @ pivot)
+
+
+def patch():
+    """Places round the focus, and the medium to look at."""
+    x, z = np.meshgrid(np.linspace(-5.0, 5.0, 41), np.linspace(17.5, 22.5, 26))
+    where = np.stack([x.ravel(), 0.0 * x.ravel(), z.ravel()], axis=1)
+    return where, AcousticScene.from_solids({}, TURNING, background="medium", tissues={"medium": medium()})
+
+
+def lateral_mu_squared(angle_deg):
+    sigma = float(lateral_fwhm_mm(TURNING, 20.0)) / FWHM
+    return np.exp(-((4.0 * np.pi / TURNING.wavelength_mm * sigma * np.sin(np.radians(angle_deg))) ** 2) / 2.0)
+
+
+def test_half_of_the_correlation_is_lost_at_five_degrees():
+    """For 0.5 mm of lateral width at 7.5 MHz: the formula that the next test holds the frames to."""
+    sigma, k = 0.5 / FWHM, 2.0 * np.pi * 7.5 / 1.54
+    half = np.degrees(np.arcsin(np.sqrt(2.0 * np.log(2.0)) / (2.0 * k * sigma)))
+    assert half == pytest.approx(5.2, abs=0.05)
+
+
+@pytest.mark.parametrize("angle_deg", [2.0, 4.0, 7.0, 12.0])
+def test_speckle_changes_as_the_probe_turns(angle_deg):
+    """Seen from another direction, places keep their tissue and lose their speckle."""
+    where, scene = patch()
+    found = []
+    for seed in range(5):
+        pair = [seen(scene, turned(a, np.array([0.0, 0.0, 20.0])), where, seed) for a in (0.0, angle_deg)]
+        found.append(np.corrcoef(*pair)[0, 1])
+    theory = float(envelope_correlation(lateral_mu_squared(angle_deg)))
+    assert np.mean(found) == pytest.approx(theory, abs=0.05 if theory > 0.5 else 0.10)
+
+
+def test_steered_looks_see_other_speckle():
+    """Looks 8 and 10 degrees apart do not correlate, and three of them smooth by the root of three."""
+    where, scene = patch()
+    ratio, apart = [], []
+    for seed in range(5):
+        looks = np.array([seen(scene, Pose.identity(), where, seed, s) for s in (-8.0, 0.0, 10.0)])
+        apart.append(np.corrcoef(looks)[np.triu_indices(3, 1)])
+        together = looks.mean(axis=0)
+        ratio.append(together.mean() / together.std())
+    assert np.abs(np.mean(apart, axis=0)).max() < 0.10
+    assert np.mean(ratio) == pytest.approx(np.sqrt(3.0) * 1.913, rel=0.07)
 
 
 def test_no_speckle_in_a_fluid_and_none_without_contact():

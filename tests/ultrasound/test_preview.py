@@ -150,7 +150,7 @@ def test_the_scene_around_a_pose_gives_the_same_bytes():
         b = simulate_frame(near, place, display=SHOWN)
         assert np.array_equal(a.envelope_db, b.envelope_db)
         assert np.array_equal(a.labels, b.labels)
-        assert len(near.solids.mesh.skin.a) < 0.8 * len(whole.solids.mesh.skin.a)
+        assert len(near.solids.mesh.skin.solid) < 0.8 * len(whole.solids.mesh.skin.solid)
 
 
 def test_a_pressed_convex_probe_couples_over_its_whole_face_and_a_raw_one_where_it_touches():

@@ -74,6 +74,20 @@ def image_kernel(function: _F) -> _F:
     return numba.njit(**_POLICY, fastmath=FLAGS)(function)
 
 
+def bare_kernel(function: _F) -> _F:
+    """Compile a kernel that makes no arrays, without counting references to those it is handed.
+
+    A scan line's kernels are handed some sixty arrays; counting them took as long as the work
+    (docs/decisions/0025).
+    """
+    return numba.njit(**_POLICY, _nrt=False)(function)
+
+
+def inline_kernel(function: _F) -> _F:
+    """Compile a kernel into its only caller, which spares the copies of the arrays it is handed."""
+    return numba.njit(**_POLICY, inline="always")(function)
+
+
 def wrapping_kernel(function: _F) -> _F:
     """Compile a kernel whose whole numbers wrap round on purpose; numpy would warn of it in plain Python."""
     if not numba.config.DISABLE_JIT:

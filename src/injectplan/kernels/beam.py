@@ -120,10 +120,11 @@ def add_look(power, line_at, sample_at, share, out, first):
 
 
 @image_kernel
-def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, out, squared):
+def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift, envelope, out, squared):
     """Grey 0-255 (float32) of every sample: noise of the receiver, TGC and gain, log, range.
 
-    squared : the input is power already.  gain (samples) dB.  chance : table of unit exponential numbers.
+    squared : the input is power already, and `envelope` is it in dB.  gain (samples) dB.  chance : table of
+    unit exponential numbers.
     """
     lines, samples = amplitude.shape
     scale = np.float32(255.0 / range_db)
@@ -132,6 +133,11 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
         row, to = amplitude[line], out[line]
         if not contact[line]:
             to[:] = np.float32(0.0)
+            continue
+        if squared and not noise > 0.0:
+            shown = envelope[line]
+            for k in range(samples):
+                to[k] = min(np.float32(255.0), max(np.float32(0.0), (shown[k] + gain[k] - low_db) * scale))
             continue
         at = int(hash64(shift, line) % np.uint64(size))
         for k in range(samples):
@@ -160,9 +166,12 @@ def smooth_lines(grey, wl, wd, out):
 
 
 @kernel
-def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
-    """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample."""
-    height, width = bmode.shape
+def scan_convert(grey, through, trust, scan, first, last, bmode, shadow, trusted):
+    """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample.
+
+    first, last : the columns that hold a part of the image; the others are not touched.
+    """
+    height = bmode.shape[0]
     lines, samples = grey.shape
     flat, flat_t, flat_u = (
         grey.reshape(lines * samples),
@@ -171,7 +180,7 @@ def scan_convert(grey, through, trust, scan, bmode, shadow, trusted):
     )
     one, half = np.float32(1.0), np.float32(0.5)
     for row in prange(height):
-        for column in range(width):
+        for column in range(first, last):
             i = scan.cell[row, column]
             if i < 0:
                 bmode[row, column] = 0

@@ -9,13 +9,13 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import kernel
+from injectplan.kernels._jit import bare_kernel
 from injectplan.kernels.line_values import NEPER
 
 ROUGH_DB, ROUGH_DB_DEG, STEEP_DEG = 30.0, 1.0, 45.0  # steeper flanks fade by another dB a degree
 
 
-@kernel
+@bare_kernel
 def fluid_fluid(z1, c1, z2, c2, cos1):
     """Pressure reflection coefficient at a fluid-fluid boundary; ±1 beyond the critical angle.
 
@@ -28,7 +28,7 @@ def fluid_fluid(z1, c1, z2, c2, cos1):
     return (z2 * cos1 - z1 * cos2) / (z2 * cos1 + z1 * cos2)
 
 
-@kernel
+@bare_kernel
 def fluid_solid(rho1, c1, rho2, cl, cs, cos1):
     """Complex pressure reflection coefficient from a fluid onto an elastic half-space.
 
@@ -56,7 +56,7 @@ def fluid_solid(rho1, c1, rho2, cl, cs, cos1):
     return (top * cos1 - bottom) / (top * cos1 + bottom)
 
 
-@kernel
+@bare_kernel
 def reflection(rho1, c1, shear1, rho2, c2, shear2, cos1):
     """Signed reflection coefficient between two tissues; from a soft tissue onto a solid, with shear."""
     if shear2 > 0.0 and shear1 == 0.0:
@@ -64,7 +64,7 @@ def reflection(rho1, c1, shear1, rho2, c2, shear2, cos1):
     return fluid_fluid(rho1 * c1, c1, rho2 * c2, c2, cos1)
 
 
-@kernel
+@bare_kernel
 def snell_cosine(ratio, cos1):
     """Cosine of the angle of refraction, ratio = c2 / c1; NaN beyond the critical angle."""
     under = 1.0 - ratio * ratio * (1.0 - cos1 * cos1)
@@ -77,7 +77,7 @@ _LOBE_AT = np.array([0.0, 0.281, 0.425, 0.573, 0.866, 0.890, 1.092, 1.155, 1.678
 _LOBE_DB = np.array([0.0, -2.4, -4.25, -6.7, -14.2, -16.0, -25.0, -30.0, -50.0, -90.0])
 
 
-@kernel
+@bare_kernel
 def lobe(overlap):
     """Amplitude that a mirror keeps when tilted: overlap = F·tan(2·tilt), 0 = facing."""
     if overlap >= 3.0:
@@ -90,19 +90,20 @@ def lobe(overlap):
     return math.exp(NEPER * db)
 
 
-@kernel
+@bare_kernel
 def overlap_of(slope, f_number):
     """F·tan(2·tilt) of a surface of this slope (tangent of the tilt); infinite from 45 degrees on."""
     s = abs(slope)
     return f_number * 2.0 * s / (1.0 - s * s) if s < 1.0 else np.inf
 
 
-@kernel
-def normal_at(corner, ab, ac, n, i, x, y, z):
+@bare_kernel
+def normal_at(corner, n, i, x, y, z):
     """Unit normal of triangle i at a point, from its corners' normals."""
-    abx, aby, abz = ab[i, 0], ab[i, 1], ab[i, 2]
-    acx, acy, acz = ac[i, 0], ac[i, 1], ac[i, 2]
-    px, py, pz = x - corner[i, 0], y - corner[i, 1], z - corner[i, 2]
+    ax, ay, az = corner[i, 0], corner[i, 1], corner[i, 2]
+    abx, aby, abz = corner[i, 3] - ax, corner[i, 4] - ay, corner[i, 5] - az
+    acx, acy, acz = corner[i, 6] - ax, corner[i, 7] - ay, corner[i, 8] - az
+    px, py, pz = x - ax, y - ay, z - az
     d00 = abx * abx + aby * aby + abz * abz
     d01 = abx * acx + aby * acy + abz * acz
     d11 = acx * acx + acy * acy + acz * acz
@@ -121,24 +122,17 @@ def normal_at(corner, ab, ac, n, i, x, y, z):
     return nx / length, ny / length, nz / length
 
 
-@kernel
-def at_boundary(
-    corner, ab, ac, normals, i, lat, ele, x, y, z, dx, dy, dz, rho1, c1, shear1, rho2, c2, shear2, same,
-    membrane
-):  # fmt: skip
-    """Return a boundary's coefficient, normal towards the beam, cosine, and slopes."""
-    nx, ny, nz = normal_at(corner, ab, ac, normals, i, x, y, z)
+@bare_kernel
+def at_boundary(corner, normals, i, x, y, z, dx, dy, dz):
+    """Return a boundary's unit normal towards the beam, and the cosine of the angle of incidence."""
+    nx, ny, nz = normal_at(corner, normals, i, x, y, z)
     along = nx * dx + ny * dy + nz * dz
     if along > 0.0:
         nx, ny, nz, along = -nx, -ny, -nz, -along
-    cos1 = min(1.0, max(-along, 1e-3))
-    r = 0.0 if same else reflection(rho1, c1, shear1, rho2, c2, shear2, cos1)
-    gx = (nx * lat[0] + ny * lat[1] + nz * lat[2]) / cos1
-    gy = (nx * ele[0] + ny * ele[1] + nz * ele[2]) / cos1
-    return r, nx, ny, nz, cos1, gx, gy
+    return nx, ny, nz, min(1.0, max(-along, 1e-3))
 
 
-@kernel
+@bare_kernel
 def mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
     """Return (lobe, peak): what a mirror of slopes gx, gy keeps re facing, and what to add to keep it.
 
@@ -150,7 +144,7 @@ def mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
     return facing, facing * min(math.sqrt(1.0 + (sx * sx + sy * sy) / (sigma_z * sigma_z)), 12.0)
 
 
-@kernel
+@bare_kernel
 def diffuse_part(floor, solid, facing, cos1):
     """Amplitude of a boundary's diffuse echo re its mirror echo; none where the mirror part is whole.
 

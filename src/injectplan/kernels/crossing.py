@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import kernel
+from injectplan.kernels._jit import bare_kernel
 from injectplan.kernels.bvh import all_hits_of_ray
 
 
-@kernel
+@bare_kernel
 def rod_passage(rod, ox, oy, oz, dx, dy, dz, spread):
     """Where a sub-ray passes a needle, and which share of it is covered: (path mm or inf, cover 0-1).
 
@@ -37,19 +37,19 @@ def rod_passage(rod, ox, oy, oz, dx, dy, dz, spread):
     return t, cover
 
 
-@kernel
-def crossings(mesh, fill, ox, oy, oz, dx, dy, dz, far, ts, which):
+@bare_kernel
+def crossings(tree, base, fill_tree, filled, ox, oy, oz, dx, dy, dz, far, ts, which):
     """All crossings of a ray with the solids and the fill, sorted; return how many are kept.
 
-    The fill's triangles are numbered after the solids'.  More than the room holds: the ray is given up, none.
+    The fill's triangles are numbered after the solids' `base`.  More than the room holds: the ray is given
+    up, none.
     """
     room = ts.shape[0]
-    found = all_hits_of_ray(mesh.tree, ox, oy, oz, dx, dy, dz, far, ts, which)
+    found = all_hits_of_ray(tree, ox, oy, oz, dx, dy, dz, far, ts, which)
     if found > room:
         return 0
-    base = mesh.skin.solid.shape[0]
-    if fill.skin.solid.shape[0] > 0:
-        more = all_hits_of_ray(fill.tree, ox, oy, oz, dx, dy, dz, far, ts[found:], which[found:])
+    if filled:
+        more = all_hits_of_ray(fill_tree, ox, oy, oz, dx, dy, dz, far, ts[found:], which[found:])
         if found + more > room:
             return found
         for n in range(found, found + more):
@@ -63,9 +63,9 @@ def crossings(mesh, fill, ox, oy, oz, dx, dy, dz, far, ts, which):
     return found
 
 
-@kernel
-def best_of(counts, priority):
-    """Return the solid of highest priority that contains the place, -1 outside all."""
+@bare_kernel
+def _best_of(counts, priority):
+    """Return the solid of highest priority that contains the place, -1 outside all; of equals the first."""
     best = -1
     for s in range(counts.shape[0]):
         if counts[s] > 0 and (best < 0 or priority[s] > priority[best]):
@@ -73,7 +73,7 @@ def best_of(counts, priority):
     return best
 
 
-@kernel
+@bare_kernel
 def distance_behind(low, high, fill_low, fill_high, ox, oy, oz, dx, dy, dz):
     """How far behind its origin a ray must begin to lie outside every solid, by their bounds."""
     far = 0.0
@@ -88,19 +88,35 @@ def distance_behind(low, high, fill_low, fill_high, ox, oy, oz, dx, dy, dz):
     return max(far, 0.0) + 1.0
 
 
-@kernel
-def cross(solid_of, face, fill_face, i, dx, dy, dz, counts):
-    """Enter or leave the solid of crossing i; return +1 when entering, -1 when leaving.
+@bare_kernel
+def _enters(corner, i, dx, dy, dz):
+    """Whether a ray that crosses triangle i goes against its outward normal."""
+    ax, ay, az = corner[i, 0], corner[i, 1], corner[i, 2]
+    ux, uy, uz = corner[i, 3] - ax, corner[i, 4] - ay, corner[i, 5] - az
+    vx, vy, vz = corner[i, 6] - ax, corner[i, 7] - ay, corner[i, 8] - az
+    return (uy * vz - uz * vy) * dx + (uz * vx - ux * vz) * dy + (ux * vy - uy * vx) * dz < 0.0
 
-    Arrays and not whole meshes: a call copies every array it is handed, and this one is made per crossing.
+
+@bare_kernel
+def cross(corner, solid_of, fill_corner, priority, i, dx, dy, dz, counts, best):
+    """Enter or leave the solid of crossing i; return (whether it is entered, the solid of highest priority).
+
+    best : that before.  Arrays and not whole meshes, and the corners that the tree's walk has just read: a
+    call copies every array it is handed, and this one is made per crossing.
     """
     base = solid_of.shape[0]
     if i < base:
-        solid = solid_of[i]
-        along = face[i, 0] * dx + face[i, 1] * dy + face[i, 2] * dz
+        solid, enters = solid_of[i], _enters(corner, i, dx, dy, dz)
     else:
-        solid = counts.shape[0] - 1
-        along = fill_face[i - base, 0] * dx + fill_face[i - base, 1] * dy + fill_face[i - base, 2] * dz
-    sign = 1 if along < 0.0 else -1
-    counts[solid] += sign
-    return sign
+        solid, enters = counts.shape[0] - 1, _enters(fill_corner, i - base, dx, dy, dz)
+    counts[solid] += 1 if enters else -1
+    if counts[solid] > 0:
+        if (
+            best < 0
+            or priority[solid] > priority[best]
+            or (priority[solid] == priority[best] and solid < best)
+        ):
+            best = solid
+    elif solid == best:
+        best = _best_of(counts, priority)
+    return enters, best

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.kernels.bvh import Bvh
-from injectplan.kernels.cast import Bytes, Floats, Floats32, Ints
+from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32, Ints
 
 GRAIN = 128  # edge of the periodic speckle texture in voxels
 ROOM = 128  # boundary crossings kept per sub-ray
+COLUMNS = 8  # pixel columns labelled at once
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
@@ -39,16 +40,12 @@ class Medium(NamedTuple):
 
 
 class Skin(NamedTuple):
-    """Closed surfaces' triangles; rows follow their tree's order.
+    """What closed surfaces' triangles belong to; rows follow their tree's order.
 
-    a, ab, ac (m, 3): a corner and two edges · face (m, 3): outward normal, any length · normals (m, 9): unit
-    normals at the corners · solid (m,): whose triangle it is · low, high (3,): bounds, inf when empty.
+    normals (m, 9) : unit normals at the corners.  solid (m,) : whose triangle it is.  low, high (3,) :
+    bounds, inf when empty.
     """
 
-    a: Floats
-    ab: Floats
-    ac: Floats
-    face: Floats
     normals: Floats32
     solid: Ints
     low: Floats
@@ -117,17 +114,20 @@ class Grid(NamedTuple):
 
 
 class Texture(NamedTuple):
-    """Speckle (GRAIN³,) int16, two int8 (real low, imaginary high), with its place:
-    voxel = matrix @ (p - origin) + shift; and the patterns.
+    """Speckle (GRAIN³,) int32, four int8: real and imaginary part of a voxel and of the next one along k (see
+    `_lanes.grains`), with its place: voxel = matrix @ (p - origin) + shift; and the patterns.
 
-    scale turns them into a complex normal number of unit power.  patterns (styles, *PATTERN) uint8 index
-    `gains` (256,), amplitude factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
+    turns (3,) int32, circle (256,) : the phase of a voxel, see `_lanes.grains`.  scale turns numbers into a
+    complex normal one of unit power.  patterns (styles, *PATTERN) uint8 index `gains` (256,), amplitude
+    factors.  axis_origin, axis (3, 3): rows e1, e2, along, for radial patterns.
     """
 
-    grain: npt.NDArray[np.int16]
+    grain: npt.NDArray[np.int32]
     matrix: Floats
     origin: Floats
     shift: Floats
+    turns: Ints
+    circle: Floats32
     scale: float
     patterns: Bytes
     gains: Floats32
@@ -160,7 +160,6 @@ class Walked(NamedTuple):
 
     re, im : complex signal after the axial filter.  through : two-way amplitude transmission.
     reach : true path in mm at each sample, middle plane.  trust uint8.  contact (lines,) uint8.
-    The rest is room to work in.
     """
 
     re: Floats32
@@ -169,7 +168,39 @@ class Walked(NamedTuple):
     reach: Floats32
     trust: Bytes
     contact: Bytes
-    work: Floats32  # (lines, 3, samples)
-    ts: Floats  # (lines, ROOM)
+
+
+class Desk(NamedTuple):
+    """Room to work in; each of its n places serves one line, or one group of pixel columns, at a time.
+
+    rows (n, 6, samples) float32 : place in texture voxels, amplitude, speckle before the axial filter.
+    ts, which (n, rays, ROOM), found (n, rays), places (n, rays, 3), offsets (n, rays) : of rays side by side.
+    counts (n, solids) : how often each solid holds the place.  fall (n, tissues) : what speckle falls by in
+    a sample.  column (n, COLUMNS, height) : labels before they are laid into the picture.
+    """
+
+    rows: Floats32
+    ts: Floats
     which: Ints
-    counts: Ints  # (lines, solids)
+    counts: Ints
+    fall: Floats
+    column: npt.NDArray[np.uint16]
+
+
+class Columns(NamedTuple):
+    """The pixel columns to label: one ray down each.
+
+    origin (3,) : of column 0's ray, `back` mm before the first row's centres.  across : unit, from column to
+    column.  down : unit.  step : a pixel in mm.  first, last : columns that hold a part of the image.
+    inside, labels (h, w) : pixels of the image; what is written, a solid's index + 1, 0 outside all.
+    """
+
+    origin: Floats
+    across: Floats
+    down: Floats
+    back: float
+    step: float
+    first: int
+    last: int
+    inside: Bools
+    labels: npt.NDArray[np.uint16]

@@ -174,18 +174,27 @@ def points_line(focus, points, amplitude, o, d, lat, ele, through, reach, re, im
 
 
 @kernel
-def _span(steel, m, pixel, reach):
-    """Columns and rows that a needle can touch: its ends in the picture, `reach` mm around."""
-    low_c, high_c, low_r, high_r = 1 << 30, -(1 << 30), 1 << 30, -(1 << 30)
-    for end in range(2):
-        x = steel.tip[0] + end * steel.length * steel.axis[0] - m[0, 3]
-        y = steel.tip[1] + end * steel.length * steel.axis[1] - m[1, 3]
-        z = steel.tip[2] + end * steel.length * steel.axis[2] - m[2, 3]
-        c = (x * m[0, 0] + y * m[1, 0] + z * m[2, 0]) / (pixel * pixel)
-        r = (x * m[0, 1] + y * m[1, 1] + z * m[2, 1]) / (pixel * pixel)
-        low_c, high_c = min(low_c, int(c - reach / pixel) - 1), max(high_c, int(c + reach / pixel) + 2)
-        low_r, high_r = min(low_r, int(r - reach / pixel) - 1), max(high_r, int(r + reach / pixel) + 2)
-    return low_c, high_c, low_r, high_r
+def _in_picture(steel, m, pixel, s):
+    """Column and row of the axis s mm from the tip, not rounded."""
+    x = steel.tip[0] + s * steel.axis[0] - m[0, 3]
+    y = steel.tip[1] + s * steel.axis[1] - m[1, 3]
+    z = steel.tip[2] + s * steel.axis[2] - m[2, 3]
+    column = (x * m[0, 0] + y * m[1, 0] + z * m[2, 0]) / (pixel * pixel)
+    return column, (x * m[0, 1] + y * m[1, 1] + z * m[2, 1]) / (pixel * pixel)
+
+
+@kernel
+def _columns_near(c0, r0, c1, r1, row, reach):
+    """Columns [first, last) of a row within `reach` pixels of the line from (c0, r0) to (c1, r1)."""
+    low, high = min(r0, r1) - reach, max(r0, r1) + reach
+    if row < low or row > high:
+        return 0, 0
+    a, b = 0.0, 1.0
+    if abs(r1 - r0) > 1e-9:
+        a, b = (row - reach - r0) / (r1 - r0), (row + reach - r0) / (r1 - r0)
+        a, b = min(max(min(a, b), 0.0), 1.0), min(max(max(a, b), 0.0), 1.0)
+    ca, cb = c0 + a * (c1 - c0), c0 + b * (c1 - c0)
+    return int(min(ca, cb) - reach) - 1, int(max(ca, cb) + reach) + 2
 
 
 @kernel
@@ -196,18 +205,19 @@ def mark_needle(steel, to_patient, half_slice, scan, depth, step, near, pixel, n
     axis itself runs within the slice's half thickness (half_slice by sample, mm).
     """
     height, width = needle.shape
-    low_c, high_c, low_r, high_r = 0, 0, 0, 0
-    if steel.radius > 0.0:
-        low_c, high_c, low_r, high_r = _span(steel, to_patient, pixel, steel.radius + near)
+    c0, r0 = _in_picture(steel, to_patient, pixel, 0.0)
+    c1, r1 = _in_picture(steel, to_patient, pixel, steel.length)
+    reach = (steel.radius + near) / pixel
     e0, e1, e2 = to_patient[0, 2], to_patient[1, 2], to_patient[2, 2]
     a = steel.axis
     ae = a[0] * e0 + a[1] * e1 + a[2] * e2
     flat2 = 1.0 - ae * ae
     for row in prange(height):
         needle[row, :] = np.uint8(0)
-        if row < low_r or row > high_r:
+        first, last = _columns_near(c0, r0, c1, r1, row, reach)
+        if not steel.radius > 0.0:
             continue
-        for column in range(max(0, low_c), min(width, high_c)):
+        for column in range(max(0, first), min(width, last)):
             if scan.cell[row, column] < 0:
                 continue
             px = to_patient[0, 0] * column + to_patient[0, 1] * row + to_patient[0, 3] - steel.tip[0]

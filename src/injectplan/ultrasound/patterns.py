@@ -33,10 +33,31 @@ def speckle_texture() -> npt.NDArray[np.int16]:
 
 
 @lru_cache(maxsize=1)
+def speckle_pairs() -> npt.NDArray[np.int32]:
+    """The speckle texture with each voxel's neighbour along the last axis, flat (GRAIN³,) int32.
+
+    One read then serves two of the eight corners of a sample.
+    """
+    voxels = speckle_texture().view(np.uint16).astype(np.uint32).reshape(GRAIN, GRAIN, GRAIN)
+    pairs = np.ascontiguousarray((voxels | np.roll(voxels, -1, axis=2) << 16).view(np.int32).reshape(-1))
+    pairs.setflags(write=False)
+    return pairs
+
+
+@lru_cache(maxsize=1)
 def exponential_table() -> Floats32:
     """Unit exponential numbers, (65536 + 1,): the power of the receiver's noise."""
     pairs = normals(20_240_002, 0, 2 * 65537).reshape(-1, 2)
     table = (0.5 * (pairs**2).sum(axis=1)).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+@lru_cache(maxsize=1)
+def circle_table() -> Floats32:
+    """Cosines and sines of 128 angles round a circle, (256,)."""
+    angle = 2.0 * np.pi * np.arange(GRAIN) / GRAIN
+    table = np.concatenate([np.cos(angle), np.sin(angle)]).astype(np.float32)
     table.setflags(write=False)
     return table
 

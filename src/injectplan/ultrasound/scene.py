@@ -299,18 +299,17 @@ def mesh_of(surfaces: list[Surface], bounds_mm: Floats | None = None) -> Mesh:
         none, nowhere = np.zeros((0, 3)), np.array([np.full(3, np.inf), np.full(3, -np.inf)])
         low, high = nowhere if bounds_mm is None else bounds_mm
         tree = build_bvh(none, np.zeros((0, 3), np.int32))
-        parts: list[Any] = [none] * 4 + [np.zeros((0, 9), np.float32), np.zeros(0, np.int32), low, high]
+        parts: list[Any] = [np.zeros((0, 9), np.float32), np.zeros(0, np.int32), low, high]
     else:
         base = np.cumsum([0, *(len(s.vertices_mm) for s in surfaces)])
         vertices = np.concatenate([s.vertices_mm for s in surfaces])
         triangles = np.concatenate([s.triangles + b for s, b in zip(surfaces, base, strict=False)])
         tree = build_bvh(vertices, triangles)
         order = tree.triangle
-        a, b, c = (vertices[triangles[order, k]] for k in range(3))
         normals = np.concatenate([corner_normals(s).reshape(-1, 9) for s in surfaces]).astype(np.float32)
         solid = np.repeat(np.arange(len(surfaces), dtype=np.int32), [len(s.triangles) for s in surfaces])
         low, high = (vertices.min(axis=0), vertices.max(axis=0)) if bounds_mm is None else bounds_mm
-        parts = [a, b - a, c - a, np.cross(b - a, c - a), normals[order], solid[order], low, high]
+        parts = [normals[order], solid[order], low, high]
     parts = [np.array(part) if part.base is not None else np.ascontiguousarray(part) for part in parts]
     for part in parts:
         part.setflags(write=False)

@@ -12,17 +12,18 @@ from injectplan.errors import BadInputError
 from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.instruments import Probe
-from injectplan.kernels import beam, crossing, echo, labels
+from injectplan.kernels import beam, crossing, echo
 from injectplan.kernels import line_values as values
 from injectplan.kernels import needle as needles
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import uniforms
 from injectplan.ultrasound.patterns import (
     INT8_SIGMA,
+    circle_table,
     exponential_table,
     gain_table,
     pattern_volumes,
-    speckle_texture,
+    speckle_pairs,
 )
 from injectplan.ultrasound.scene import AcousticScene, mesh_of
 from injectplan.ultrasound.tables import Tables, line_frames, tables_of
@@ -39,6 +40,7 @@ VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
 # plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
 # beam, a third of that contrast at 25-50 degrees, a tip that stays bright.
 NEEDLE_DB, NEEDLE_SHOWN_DB = (-19.5, -20.0, 0.0), (-9.0, -12.0, 11.0)
+PLACES = 32  # lines under work at once, at most; more than threads, so that these share the work evenly
 DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
 _NO_FLUID = mesh_of([])
 
@@ -61,30 +63,38 @@ class FrameBuffers:
         def single(*shape: int) -> Any:
             return np.zeros(shape, np.float32)
 
-        def room(count: int) -> tuple[Any, ...]:
-            return (
-                np.zeros((count, values.ROOM)), np.zeros((count, values.ROOM), np.int32),
-                np.zeros((count, solids), np.int32),
-            )  # fmt: skip
-
         self.walked = values.Walked(
             single(lines, n), single(lines, n), single(lines, n), single(lines, n),
-            np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8), single(lines, 3, n), *room(lines),
+            np.zeros((lines, n), np.uint8), np.zeros(lines, np.uint8),
         )  # fmt: skip
+        self.desk = _desk(scene, n, h)
         self.through, self.trust = single(lines, n), np.zeros((lines, n), np.uint8)
         self.contact = np.zeros(lines, np.uint8)
         self.row_re, self.row_im = single(lines, n), single(lines, n)
         self.power, self.side, self.sum = single(lines, n), single(lines, n), single(lines, n)
         self.envelope, self.grey, self.smooth = single(lines, n), single(lines, n), single(lines, n)
         self.marks = np.zeros(lines)
-        self.column_room = room(w)
         self.labels = np.zeros((h, w), np.uint16)
         self.bmode, self.needle = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
         self.shadow, self.trusted = single(h, w), np.zeros((h, w), np.bool_)
 
+        held = np.flatnonzero(self.tables.inside.any(axis=0))
+        self.held = (int(held[0]), int(held[-1]) + 1)
+
     def fits(self, scene: AcousticScene, display: Display) -> bool:
         """Whether these buffers serve a scene and display."""
         return self.probe == scene.probe and self.display == display and self.solids == len(scene.names)
+
+
+def _desk(scene: AcousticScene, samples: int, height: int) -> values.Desk:
+    """Room to work in, the same whatever the number of threads."""
+    return values.Desk(
+        rows=np.zeros((PLACES, 6, samples), np.float32), ts=np.zeros((PLACES, values.ROOM)),
+        which=np.zeros((PLACES, values.ROOM), np.int32),
+        counts=np.zeros((PLACES, len(scene.names)), np.int32),
+        fall=np.zeros((PLACES, len(scene.tissue_names))),
+        column=np.zeros((PLACES, values.COLUMNS, height), np.uint16),
+    )  # fmt: skip
 
 
 def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.Rays:
@@ -98,15 +108,31 @@ def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.
     )  # fmt: skip
 
 
-def _texture(scene: AcousticScene, tables: Tables, seed: int, look: int) -> values.Texture:
-    shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * look
-    plain = scene.probe.raw or not scene.probe.texture
+def _texture(scene: AcousticScene, tables: Tables, seed: int, pose: Pose, steer_deg: float) -> values.Texture:
+    """The speckle as seen from a pose; each steering angle has its own.
+
+    Each grain's echo has the phase of its way there and back, 2k·(direction · place), so that a turned probe
+    sees other speckle: |µ|² = exp(-(2kσ sin β)²/2) for a turn by β, up to about 13 degrees, where the phase
+    turns by half a circle from voxel to voxel. It is rounded to whole turns over the texture's period, a
+    twentieth to a fifth of a degree of direction.
+    """
+    probe = scene.probe
+    shift = 128.0 * uniforms(seed, 0, 3) + np.array([41.3, 67.7, 29.1]) * (steer_deg / 8.0)
+    turns = (
+        2.0
+        * values.GRAIN
+        * tables.voxel_mm
+        / probe.wavelength_mm
+        * (scene.texture_axes @ pose.rotation[:, 2])
+    )
+    plain = probe.raw or not probe.texture
     patterns = np.zeros((1, 1, 1, 1), np.uint8) if plain else pattern_volumes()
     if plain:
         patterns.setflags(write=False)
     return values.Texture(
-        speckle_texture(), scene.texture_axes / tables.voxel_mm, scene.texture_origin_mm, shift,
-        1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns, gain_table(), scene.limb_origin_mm, scene.limb_axes,
+        speckle_pairs(), scene.texture_axes / tables.voxel_mm, scene.texture_origin_mm, shift,
+        np.rint(turns).astype(np.int32), circle_table(), 1.0 / (INT8_SIGMA * math.sqrt(2.0)), patterns,
+        gain_table(), scene.limb_origin_mm, scene.limb_axes,
     )  # fmt: skip
 
 
@@ -184,18 +210,22 @@ def simulate_frame(
     middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))
     order = [i for i in range(len(t.looks_deg)) if i != middle] + [middle]
     rays = _rays(probe, t, probe_to_patient, probe.steer_deg)
+    matrix = probe_to_patient.matrix @ t.pixel_to_probe
+    columns = _columns(b, t, scene, fluid, matrix)
     for turn, look in enumerate(order):
         rays = _rays(probe, t, probe_to_patient, t.looks_deg[look])
         echo.walk_lines(
             scene.solids,
             fluid,
             medium,
-            _texture(scene, t, seed, look - middle),
+            _texture(scene, t, seed, probe_to_patient, t.looks_deg[look]),
             options,
             t.grid,
             rays,
             rod,
             b.walked,
+            b.desk,
+            columns if look == middle else columns._replace(last=columns.first),
         )
         beam.focus_lines(
             t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im,
@@ -207,8 +237,10 @@ def simulate_frame(
                 b.power, t.look_line[look], t.look_sample[look], t.look_share[look], b.sum, turn == 0
             )
     _draw(b, t, probe, seed, compounded=len(order) > 1)
-    matrix = probe_to_patient.matrix @ t.pixel_to_probe
-    _maps(scene, b, t, steel, fluid, matrix)
+    needles.mark_needle(
+        steel, matrix, t.half_slice_mm, t.scan, t.depth_mm, t.step_mm, DOUBT_MM, t.pixel_mm, b.needle,
+        b.trusted,
+    )  # fmt: skip
     return Frame(
         bmode=b.bmode, envelope_db=b.envelope, sample_mm=t.step_mm, line_origin_mm=rays.origin,
         line_direction=rays.direction, labels=b.labels, label_names=scene.label_names, needle=b.needle,
@@ -222,7 +254,8 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
     noise = 0.0 if probe.raw else 10.0 ** (probe.noise_db / 10.0)
     beam.grey_lines(
         b.sum if compounded else b.power, b.walked.contact, t.gain_db, np.float32(-probe.dynamic_range_db),
-        float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.grey, not compounded,
+        float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.envelope,
+        b.grey, not compounded,
     )  # fmt: skip
     grey = b.grey
     if not probe.raw and probe.smoothing_mm > 0.0:
@@ -230,35 +263,19 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
         side = 0.5 * min(1.0, (2.0 * probe.smoothing_mm / (probe.face_mm / probe.lines)) ** 2) * 0.66
         beam.smooth_lines(b.grey, np.float32(side), np.float32(deep), b.smooth)
         grey = b.smooth
-    beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, b.bmode, b.shadow, b.trusted)
+    beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, *b.held, b.bmode, b.shadow, b.trusted)
 
 
-def _bounds(scene: AcousticScene, fluid: values.Mesh) -> tuple[Floats, ...]:
-    solids = scene.solids.mesh.skin
-    return solids.low, solids.high, fluid.skin.low, fluid.skin.high
-
-
-def _maps(
-    scene: AcousticScene, b: FrameBuffers, t: Tables, steel: needles.Steel, fluid: values.Mesh, matrix: Floats
-) -> None:
-    down = matrix[:3, 1] / t.pixel_mm
-    first = matrix[:3, 3] + np.outer(np.arange(b.display.width_px), matrix[:3, 0])
-    back = max(crossing.distance_behind(*_bounds(scene, fluid), *first[k], *down) for k in (0, -1))
-    ts, which, counts = b.column_room
-    labels.label_columns(
-        scene.solids, fluid, np.ascontiguousarray(first - back * down), down, back, t.pixel_mm, ts, which,
-        counts,
-        t.inside, b.labels,
+def _columns(
+    b: FrameBuffers, t: Tables, scene: AcousticScene, fluid: values.Mesh, matrix: Floats
+) -> values.Columns:
+    """The pixel columns' rays, for the labels."""
+    across, down = matrix[:3, 0] / t.pixel_mm, matrix[:3, 1] / t.pixel_mm
+    top, solids = matrix[:3, 3], scene.solids.mesh.skin
+    bounds = (solids.low, solids.high, fluid.skin.low, fluid.skin.high)
+    width = b.display.width_px
+    back = max(crossing.distance_behind(*bounds, *(top + k * matrix[:3, 0]), *down) for k in (0, width - 1))
+    return values.Columns(
+        np.ascontiguousarray(top - back * down), np.ascontiguousarray(across), np.ascontiguousarray(down),
+        back, t.pixel_mm, *b.held, t.inside, b.labels,
     )  # fmt: skip
-    needles.mark_needle(
-        steel,
-        matrix,
-        t.half_slice_mm,
-        t.scan,
-        t.depth_mm,
-        t.step_mm,
-        DOUBT_MM,
-        t.pixel_mm,
-        b.needle,
-        b.trusted,
-    )

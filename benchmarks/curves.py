@@ -1,0 +1,89 @@
+"""What a frame costs against lines, planes, samples and triangles, as tables in Markdown.
+
+    python benchmarks/curves.py [SAVED_JOINT]
+
+CPU time of one thread, medians of 15 frames after a warm-up, all maps and a 22 G needle in view. The knee is
+the completed real knee, or the joint saved in the folder named, so that it need not be built.
+Beside each time stands the calibration kernel's: the walk's eight-gather samples and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent / "tests")]
+
+from injectplan.frames import Pose  # noqa: E402
+from injectplan.kernels import set_threads  # noqa: E402
+from injectplan.kernels.speckle import calibrate  # noqa: E402
+from injectplan.ultrasound import AcousticScene, FrameBuffers, NeedlePose, simulate_frame  # noqa: E402
+from injectplan.ultrasound.patterns import speckle_texture  # noqa: E402
+from oracles_ultrasound import sphere  # noqa: E402
+from scenarios import scene  # noqa: E402
+from test_ultrasound import DISPLAY, PROBE, view  # noqa: E402
+
+
+def cpu_ms(call: Callable[[], object], rounds: int = 15) -> float:
+    """Median CPU time of a call, ms."""
+    call()
+    spent = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        call()
+        spent.append(time.process_time() - begin)
+    return 1e3 * float(np.median(spent))
+
+
+def frame_ms(acoustic: AcousticScene, pose: Pose, needle: NeedlePose) -> float:
+    """One frame with its maps."""
+    buffers = FrameBuffers(acoustic, DISPLAY)
+    return cpu_ms(lambda: simulate_frame(acoustic, pose, needle=needle, display=DISPLAY, buffers=buffers))
+
+
+def calibration_ms(acoustic: AcousticScene) -> float:
+    """As many eight-gather samples as the frame has, and nothing else."""
+    tables, probe = FrameBuffers(acoustic, DISPLAY).tables, acoustic.probe
+    re, im = np.zeros((2, probe.lines, tables.samples), np.float32)
+    step = np.float32(tables.step_mm / tables.voxel_mm)
+    grain, planes = speckle_texture(), probe.elevation_planes
+    return cpu_ms(lambda: calibrate(grain, step, tables.samples, planes, re, im))
+
+
+def main() -> None:
+    set_threads(1)
+    if len(sys.argv) > 1:
+        from injectplan.anatomy import load_joint
+
+        joint = load_joint(sys.argv[1])
+    else:
+        joint = scene("completed_knee")
+    pose, needle = view(joint)
+    knee = AcousticScene.of(joint, PROBE)
+    print("| lines × planes × samples | frame, ms | calibration, ms | ratio |\n|---|---|---|---|")
+    rows = [(192, k, 640) for k in (1, 3, 5, 9, 17)]
+    rows += [(n, 9, 640) for n in (96, 384)] + [(192, 9, n) for n in (320, 1280)]
+    for lines, planes, samples in rows:
+        probe = replace(PROBE, lines=lines, elevation_planes=planes, samples=samples)
+        acoustic = knee.with_probe(probe)
+        cost, yardstick = frame_ms(acoustic, pose, needle), calibration_ms(acoustic)
+        print(f"| {lines} × {planes} × {samples} | {cost:.1f} | {yardstick:.1f} | {cost / yardstick:.2f} |")
+    print("\n| triangles of two balls | frame, ms |\n|---|---|")
+    ahead = NeedlePose(entry_mm=[-18.0, 0.0, 2.0], tip_mm=[0.0, 0.0, 12.0])
+    for rings in (16, 32, 64, 128, 256, 512):
+        solids = {
+            "flesh": (sphere(60.0, [0.0, 0.0, 59.5], rings), "muscle", 1),
+            "bone": (sphere(20.0, [0.0, 0.0, 35.0], rings), "cortical_bone", 2),
+        }
+        acoustic = AcousticScene.from_solids(solids, PROBE, background="water")
+        triangles = sum(len(s.triangles) for s, _, _ in solids.values())
+        print(f"| {triangles} | {frame_ms(acoustic, Pose.identity(), ahead):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
