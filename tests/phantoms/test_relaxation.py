@@ -8,11 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from injectplan.anatomy.model import COVERED
 from injectplan.anatomy.t2 import Qdess, fit_t2
-from injectplan.anatomy.zones import cartilage_zones
+from injectplan.anatomy.zones import cartilage_zones, image_on_bone, mapped_joint
 from injectplan.errors import UsageError
 from injectplan.imaging import read_labelmap, read_volume
-from injectplan.imaging.values import LabelMap, Surface
+from injectplan.imaging.values import LabelMap, Surface, Volume
 from injectplan.phantoms import export_phantom, make_phantom
 from injectplan.phantoms.relaxation import (
     Relaxation,
@@ -23,6 +24,7 @@ from injectplan.phantoms.relaxation import (
     relaxation_of,
 )
 from injectplan.phantoms.values import Phantom
+from injectplan.report.maps import t2_maps
 
 TIMES = (10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
 NAMES = ("femoral_cartilage", "medial_tibial_cartilage", "lateral_tibial_cartilage", "patellar_cartilage")
@@ -122,7 +124,8 @@ def test_a_qdess_pair_gives_back_t2(knee, truth):
 
 
 def test_subregions_of_t2_sum_to_the_cartilage(knee, truth):
-    zones = cartilage_zones(knee.labelmap, "knee", "right")
+    joint = mapped_joint(knee.labelmap, "knee", "right")
+    zones = cartilage_zones(joint, knee.labelmap)
     found = fit_t2(multi_echo(truth, TIMES), regions=knee.labelmap, zones=zones).regions
     for name, (_, words) in zones.items():
         parts = [found[f"{name}/{word}"] for word in words]
@@ -132,6 +135,23 @@ def test_subregions_of_t2_sum_to_the_cartilage(knee, truth):
         )
         for half in ("deep", "superficial"):
             assert sum(found[f"{name}/{word}/{half}"].n for word in words) == found[f"{name}/{half}"].n
+
+
+def test_t2_on_the_bone_is_the_mean_through_the_cartilage(knee, truth):
+    """Linear from 28 to 52 ms: 40 ms through the whole, drawn in a picture of its own."""
+    joint = mapped_joint(knee.labelmap, "knee", "right")
+    t2 = Volume(affine=truth.affine, values=np.where(np.isfinite(truth.depth), truth.t2_ms, np.nan))
+    measured = joint.cartilage["femoral_cartilage"]
+    found = image_on_bone(t2, measured, joint.structures["femur"].surface)
+    assert (np.isfinite(found) <= (measured.state == COVERED)).all()
+    thick = measured.thickness_mm > 2.0
+    assert np.nanmedian(found[thick]) == pytest.approx(40.0, abs=1.0)
+    assert np.isfinite(found[thick]).mean() > 0.99
+    picture = t2_maps(joint, t2)
+    assert picture is not None
+    assert picture.shape[1] == 1320
+    nowhere = Volume(affine=truth.affine, values=np.full(truth.depth.shape, np.nan))
+    assert t2_maps(joint, nowhere) is None
 
 
 def flat(t2, signal, shape=(60, 60, 40)):

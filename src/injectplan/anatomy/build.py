@@ -209,7 +209,7 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
-    completed = _bare(source, given) if bare else complete_joint(
+    completed = uncompleted(source, given) if bare else complete_joint(
         kind, side, axes, given, who, mode=completion, parameters=values, seed=seed,
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip
@@ -257,8 +257,8 @@ def _assumed_axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> Joi
     )
 
 
-def _bare(source: LabelMap | Mapping[str, Surface], given: Mapping[str, Structure]) -> Completed:
-    """What stands when nothing can be completed: the given structures and an empty cavity."""
+def uncompleted(source: LabelMap | Mapping[str, Surface], given: Mapping[str, Structure]) -> Completed:
+    """Return what stands when nothing is completed: the given structures and an empty cavity."""
     far = Field(np.zeros(3), 1.0, np.full((2, 2, 2), 1e3, np.float32))
     empty = Cavity(
         surface=Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32)), field=far, distension=far,

@@ -44,7 +44,7 @@ def command(
     from injectplan.workflow import measure_t2, write_t2
 
     common.begin()
-    document, volume = measure_t2(
+    document, volume, mapped = measure_t2(
         image, echo_times_ms or (), mask=mask, labels=labels, side=side, method=method, joint=joint
     )
 
@@ -54,4 +54,4 @@ def command(
             f"median {document['median_ms']:.2f} ms"
         )
 
-    finish(document, common, table=table, write=lambda folder: write_t2(document, volume, folder))
+    finish(document, common, table=table, write=lambda folder: write_t2(document, volume, folder, mapped))

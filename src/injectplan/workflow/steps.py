@@ -21,7 +21,7 @@ from injectplan.alignment import (
 from injectplan.anatomy import build_joint, model_document
 from injectplan.anatomy.model import JointModel, Kind, Side
 from injectplan.anatomy.t2 import fit_t2
-from injectplan.anatomy.zones import cartilage_zones
+from injectplan.anatomy.zones import cartilage_zones, mapped_joint
 from injectplan.casefile import Case, read_case
 from injectplan.documents import SCHEMA
 from injectplan.errors import RefusedError, UsageError
@@ -104,8 +104,8 @@ def measure_t2(
     side: Side | None,
     method: Literal["loglinear", "nonlinear", "qdess"],
     joint: Kind | None = None,
-) -> tuple[Document, Volume]:
-    """Fit T2 of an image file; the document, and the map.
+) -> tuple[Document, Volume, JointModel | None]:
+    """Fit T2 of an image file; the document, the map, and the joint whose cartilage it was told for.
 
     joint : which joint the mask shows; its subregions are then told apart.
     """
@@ -113,11 +113,12 @@ def measure_t2(
         raise UsageError(f"--joint {joint}: subregions need --mask and --side; give both, or leave it out")
     volume = imaging.read_volume(image)
     regions = imaging.read_labelmap(mask, labels, side) if mask is not None else None
-    zones = None
+    mapped, zones = None, None
     if regions is not None and joint is not None and side is not None:
-        zones = cartilage_zones(regions, joint, side)
+        mapped = mapped_joint(regions, joint, side)
+        zones = cartilage_zones(mapped, regions)
     fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
-    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume()
+    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume(), mapped
 
 
 def align(
