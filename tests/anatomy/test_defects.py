@@ -112,6 +112,69 @@ def test_a_labelled_lesion_has_its_projected_area_and_depth(made):
     assert found.volume_ml == pytest.approx(core.sum() * 0.125 / 1000.0, rel=1e-6)
 
 
+def test_a_bone_holds_its_lesion_and_the_cartilage_over_it_stays_covered(made):
+    """A lesion under whole cartilage is no bare bone: the bone's surface runs on over it."""
+    points, _ = coordinates(made)
+    core = made.bone & (np.hypot(points[..., 0], points[..., 1]) <= 5.0) & (points[..., 2] > 16.0)
+    structures, maps = joint_of(made, 5 * (made.bone & ~core) + made.cartilage + 7 * core)
+    femur = structures["femur"]
+    assert femur.voxel_volume_ml == pytest.approx(made.bone.sum() * 0.125 / 1000.0)
+    assert femur.surface.volume_ml == pytest.approx(femur.voxel_volume_ml, rel=5e-4)
+    assert structures["femoral_lesion"].priority > femur.priority
+    found = maps["femoral_cartilage"]
+    assert (found.state == 1).all()
+    (lesion,) = [d for d in find_defects(structures, maps, plain_axes()) if d.source == "label"]
+    assert lesion.grade is None
+
+
+@pytest.mark.parametrize("bay_deg", [0.0, 25.0])
+def test_a_lesion_laid_bare_is_grade_4_even_open_to_the_rim(made, bay_deg):
+    """Cartilage gone over a lesion; with a bay as wide as the lesion, the hole is no closed ring."""
+    points, distance = coordinates(made)
+    unit = points / np.maximum(distance, 1e-9)[..., None]
+    over = unit[..., 2] > math.cos(math.radians(17.0))
+    core = made.bone & over & (distance > 16.0)
+    turn = np.degrees(np.arctan2(unit[..., 0], unit[..., 1]))
+    polar = np.degrees(np.arccos(np.clip(unit[..., 2], -1, 1)))
+    bay = (np.abs(turn) < bay_deg) & (polar < 41.0)
+    kept = made.cartilage & (polar < 40.0) & ~over & ~bay
+    structures, maps = joint_of(made, 5 * (made.bone & ~core) + kept + 7 * core)
+    defects = find_defects(structures, maps, plain_axes())
+    (lesion,) = [d for d in defects if d.source == "label"]
+    assert lesion.grade == "4"
+    (bare,) = [d for d in defects if d.source == "thickness"]
+    assert bare.area_mm2 == pytest.approx(cap_mm2(17.0), rel=0.15)
+    assert bare.depth_mm == pytest.approx(3.0, abs=0.3)
+
+
+def test_gaps_narrower_than_a_voxel_are_not_bare_bone_but_not_measured():
+    made = shell(20.0, 2.0, (0.6, 0.6, 0.9), seed=6)
+    points, distance = coordinates(made)
+    slit = np.abs(points[..., 0]) < 0.35
+    wide = points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(12.0))
+    for gone, state in ((slit, 3), (wide, 2)):
+        structures = structures_of(
+            LabelMap(
+                affine=made.affine, names=NAMES,
+                labels=(5 * made.bone + (made.cartilage & ~gone)).astype(np.uint16),
+            )
+        )  # fmt: skip
+        found = map_all_cartilage(structures, plain_axes(), coarsest_spacing_mm=0.9)[0]["femoral_cartilage"]
+        counts = np.bincount(found.state, minlength=4)
+        assert counts[state] > 20 or (state == 3 and counts[2] == 0)
+        assert counts[5 - state] < 5
+
+
+@pytest.mark.parametrize(("left_mm", "grade"), [(3.0, "0-1"), (2.0, "2"), (1.0, "3"), (0.0, "3")])
+def test_a_drawn_defect_is_graded_by_the_thickness_that_is_left(made, left_mm, grade):
+    points, distance = coordinates(made)
+    dent = points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(18.0))
+    gone = dent & (distance > 20.0 + left_mm)
+    structures, maps = joint_of(made, 5 * made.bone + (made.cartilage & ~gone))
+    drawn = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 22.0]), radii_mm=(5.0, 5.0))
+    assert drawn_defect(drawn, structures, maps, plain_axes()).grade == grade
+
+
 def test_expected_thickness_is_the_neighbourhood_s(whole):
     structures, maps = whole
     expected = expected_thickness(maps["femoral_cartilage"], structures["femur"].surface)

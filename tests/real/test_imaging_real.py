@@ -70,15 +70,17 @@ def test_the_real_knee_is_plausible_and_its_contradictions_are_not(real_data: Pa
 
 def test_multi_echo_t2_agrees_with_the_published_count(real_data: Path) -> None:
     volume = read_volume(real_data / "knee_t2/MESE_8echo_deid.nrrd")
-    began = time.process_time()
-    found = fit_t2(volume, ECHOES_MS)
-    seconds = time.process_time() - began
+    seconds = []
+    for _ in range(2):
+        began = time.process_time()
+        found = fit_t2(volume, ECHOES_MS)
+        seconds.append(time.process_time() - began)
     assert found.overall.n == 486_086
     assert found.overall.mean_ms == pytest.approx(46.690, abs=0.001)
     assert found.overall.median_ms == pytest.approx(36.619, abs=0.001)
     assert found.overall.n + sum(found.overall.rejected.values()) == 256 * 256 * 24
     assert 256 * 256 * 24 - found.overall.rejected["no signal"] == 1_244_258
-    assert seconds < 4.0
+    assert min(seconds) < 2.0
 
 
 def test_every_format_sample_reads_or_is_refused_with_the_reason(real_data: Path) -> None:

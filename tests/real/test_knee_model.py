@@ -11,7 +11,7 @@ from injectplan.anatomy.measures import cartilage_document
 from injectplan.anatomy.menisci import measure_menisci
 from injectplan.anatomy.repair import repair_surface
 from injectplan.errors import ContradictionError
-from injectplan.imaging import read_labelmap, read_surfaces
+from injectplan.imaging import LabelMap, read_labelmap, read_surfaces
 from oracles_anatomy import mirrored
 
 pytestmark = pytest.mark.real
@@ -106,6 +106,24 @@ def test_a_mirrored_copy_gives_the_same_numbers(knee, maps):
     for name, measured in here.items():
         assert mirror[name].extrusion_mm == pytest.approx(measured.extrusion_mm, rel=1e-3)
         assert mirror[name].coverage_fraction == pytest.approx(measured.coverage_fraction, rel=1e-3)
+
+
+def test_a_mirrored_file_gives_the_same_numbers_on_the_other_side(knee, maps, real_data):
+    """The same voxels under a mirrored affine, read as a left knee."""
+    path = real_data / "knee_dess" / "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd"
+    read = read_labelmap(path, "pymskt", "left")
+    names = {v: n for v, n in read.names.items() if "patell" not in n}
+    mirror = LabelMap(affine=np.diag([-1.0, 1.0, 1.0, 1.0]) @ read.affine, labels=read.labels, names=names)
+    other = structures_of(mirror)
+    there, _ = map_all_cartilage(other, joint_axes("knee", "left", bones_of(other)), coarsest_spacing_mm=0.7)
+    for name, measured in there.items():
+        one = cartilage_document(maps[name], knee[measured.bone].surface)
+        two = cartilage_document(measured, other[measured.bone].surface)
+        assert two["thickness_mm"]["mean"] == pytest.approx(one["thickness_mm"]["mean"], rel=1e-3)
+        assert two["area_mm2"] == pytest.approx(one["area_mm2"], rel=1e-3)
+        assert two["volume_ml"] == pytest.approx(one["volume_ml"], rel=1e-3)
+        for region, part in one["regions"].items():
+            assert two["regions"][region]["area_mm2"] == pytest.approx(part["area_mm2"], rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["knee", "hip", "ankle"])

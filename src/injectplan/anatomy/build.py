@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from injectplan.anatomy.axes import NEEDED, joint_axes
-from injectplan.anatomy.cartilage import CARRIERS, map_cartilage
+from injectplan.anatomy.cartilage import CARRIERS, LESIONS, map_cartilage
 from injectplan.anatomy.completion import Completed, complete_joint
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.model import (
@@ -39,9 +39,17 @@ _SIDED = ("tibial_cartilage", "meniscus")
 
 
 def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
-    """Return the closed solid of every named structure that occurs in a label map, with its voxel volume."""
+    """Return the closed solid of every named structure that occurs in a label map, with its voxel volume.
+
+    A bone's solid and volume hold its lesions, which are structures beside it.
+    """
     names = [n for n in labelmap.structures if labelmap.volume_ml(n) > 0.0]
     masks = {name: labelmap.mask(name) for name in names}
+    volumes = {name: labelmap.volume_ml(name) for name in names}
+    for lesion, bone in LESIONS.items():
+        if lesion in masks and bone in masks:
+            masks[bone] = masks[bone] | masks[lesion]
+            volumes[bone] = np.count_nonzero(masks[bone]) * labelmap.voxel_volume_mm3 / 1000.0
     carried = {name: CARRIERS[name] for name in names if name in CARRIERS}
     values = {name: value for value, name in labelmap.names.items()}
     solids = solids_of_masks(masks, labelmap.affine, carried)
@@ -51,7 +59,7 @@ def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
             surface,
             additions=labelmap.additions,
             label=values.get(name),
-            voxel_volume_ml=labelmap.volume_ml(name),
+            voxel_volume_ml=volumes[name],
         )
         for name, surface in solids.items()
     }
@@ -79,7 +87,7 @@ def segmented(
     info = structure(name, additions or {})
     return Structure(
         name=name, surface=surface, tissue=info.tissue, risk=info.risk, source="segmented",
-        priority=PRIORITY[info.layer], label=label, voxel_volume_ml=voxel_volume_ml,
+        priority=PRIORITY[info.layer] + (name in LESIONS), label=label, voxel_volume_ml=voxel_volume_ml,
         repaired=tuple(repaired),
     )  # fmt: skip
 
@@ -116,9 +124,15 @@ def map_all_cartilage(
         maps[name], warned = map_cartilage(
             name, solid.surface, bone, structures[bone].surface, axes,
             coarsest_spacing_mm=coarsest_spacing_mm, volume_ml=_volume_ml(solid),
+lesion=_lesion_of(bone, structures),
         )  # fmt: skip
         notices.extend(warned)
     return maps, notices
+
+
+def _lesion_of(bone: str, structures: Mapping[str, Structure]) -> Surface | None:
+    found = (structures[n].surface for n, b in LESIONS.items() if b == bone and n in structures)
+    return next(found, None)
 
 
 def _volume_ml(solid: Structure) -> float:
@@ -195,7 +209,7 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
-    completed = _bare(source, given) if bare else complete_joint(
+    completed = uncompleted(source, given) if bare else complete_joint(
         kind, side, axes, given, who, mode=completion, parameters=values, seed=seed,
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip
@@ -243,8 +257,8 @@ def _assumed_axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> Joi
     )
 
 
-def _bare(source: LabelMap | Mapping[str, Surface], given: Mapping[str, Structure]) -> Completed:
-    """What stands when nothing can be completed: the given structures and an empty cavity."""
+def uncompleted(source: LabelMap | Mapping[str, Surface], given: Mapping[str, Structure]) -> Completed:
+    """Return what stands when nothing is completed: the given structures and an empty cavity."""
     far = Field(np.zeros(3), 1.0, np.full((2, 2, 2), 1e3, np.float32))
     empty = Cavity(
         surface=Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int32)), field=far, distension=far,

@@ -19,7 +19,7 @@ from injectplan.anatomy.model import COVERED, DENUDED, FAILED, OUTSIDE, Cartilag
 from injectplan.anatomy.regions import regions_of, weighted_quantile
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import all_hits, nearest_points
-from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32
+from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32, Ints
 from injectplan.measure import Notice
 
 BEHIND_MM = 1.0  # how far the cartilage's inner face may lie inside the bone
@@ -28,6 +28,10 @@ THICKEST_MM = 9.0  # the thickest healthy patella measures 5.7 mm; what exceeds 
 TOUCH_MM = 0.1
 AVERAGING_STEPS = 2  # over neighbouring vertices, 0.7 mm: a slice's distance, in which voxels leave terraces
 LARGEST_HOLE_MM2 = 600.0  # bare bone ringed by cartilage: beyond 6 cm² it is taken for the joint's own gap
+FOVEA_MM2 = 300.0  # assumed: the head's bare pit is 10-15 mm across
+FOVEA_DEG = 50.0  # from straight medial
+LESION_GAP_MM = 0.5  # a lesion lies this near to the bone's surface where it reaches it
+BORDERED = 0.4  # of a patch's border along cartilage; assumed: a bay, not a lesion beside the cartilage
 COARSE_SPACING_MM = 1.5  # on 3 mm slices a ray's thickness is 0.1-0.5 mm off with 0.5-1.1 mm spread
 CARRIERS = {
     "femoral_cartilage": "femur", "tibial_cartilage": "tibia", "medial_tibial_cartilage": "tibia",
@@ -134,15 +138,80 @@ def _part(surface: Surface, keep: Bools) -> Surface:
     return Surface(surface.vertices_mm, surface.triangles[keep])
 
 
+# Lesions lie in their bone: its solid holds them, so that cartilage over one still lies on bone.
+LESIONS = {
+    "femoral_lesion": "femur", "tibial_lesion": "tibia", "patellar_lesion": "patella",
+    "talar_lesion": "talus",
+}  # fmt: skip
+
+
+def _patch_numbers(bone: Surface, where: Bools) -> Ints:
+    """Number of the connected patch of `where` that each vertex belongs to, (n,); others have their own."""
+    edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = edges[where[edges].all(axis=1)]
+    n = len(where)
+    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
 def _holes(bone: Surface, bare: Bools) -> Bools:
     """Bare vertices ringed by covered ones: every connected patch that is not too large."""
-    edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    edges = edges[bare[edges].all(axis=1)]
-    n = len(bare)
-    graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    _, patch = connected_components(graph, directed=False)
+    patch = _patch_numbers(bone, bare)
     area = np.bincount(patch[bare], weights=bone.vertex_areas_mm2[bare], minlength=int(patch.max()) + 1)
     return np.asarray(bare & (area <= LARGEST_HOLE_MM2)[patch])
+
+
+def _too_narrow(bone: Surface, holes: Bools, covered: Bools, voxel_mm: float) -> Bools:
+    """Bare vertices that lie within a voxel of cartilage together with all of their patch: no finding.
+
+    Where cartilage is about as thin as a voxel, its voxels leave such gaps between slices.
+    """
+    found = np.flatnonzero(holes)
+    result = np.zeros(len(holes), bool)
+    if not len(found) or voxel_mm <= 0.0 or not covered.any():
+        return result
+    gap, _ = cKDTree(bone.vertices_mm[covered]).query(bone.vertices_mm[found])
+    patch = _patch_numbers(bone, holes)[found]
+    widest = np.zeros(int(patch.max()) + 1)
+    np.maximum.at(widest, patch, gap)
+    result[found] = widest[patch] <= voxel_mm
+    return result
+
+
+def _fovea(bone: Surface, holes: Bools, axes: JointAxes) -> Bools:
+    """The bare pit of a femoral head, from which its ligament springs: the largest patch about medial."""
+    found = np.flatnonzero(holes)
+    result = np.zeros(len(holes), bool)
+    if not len(found):
+        return result
+    patch = _patch_numbers(bone, holes)[found]
+    areas, offset = bone.vertex_areas_mm2[found], bone.vertices_mm[found] - axes.origin_mm
+    total = np.maximum(np.bincount(patch, weights=areas), 1e-12)
+    middle = np.stack([np.bincount(patch, weights=areas * offset[:, k]) / total for k in range(3)], axis=1)
+    cosine = -(middle @ axes.lateral) / np.maximum(np.linalg.norm(middle, axis=1), 1e-12)
+    total[(total > FOVEA_MM2) | (cosine < np.cos(np.radians(FOVEA_DEG)))] = 0.0
+    if total.any():
+        result[found[patch == np.argmax(total)]] = True
+    return result
+
+
+def _over_lesion(bone: Surface, state: Bytes, lesion: Surface) -> Bools:
+    """Bare vertices over a lesion that cartilage borders: lost, even where they lie open to the rim."""
+    bare = state == OUTSIDE
+    low, high = lesion.bounds_mm + np.array([[-LESION_GAP_MM], [LESION_GAP_MM]])
+    near = np.flatnonzero(bare & ((bone.vertices_mm > low) & (bone.vertices_mm < high)).all(axis=1))
+    result = np.zeros(len(bare), bool)
+    if not len(near):
+        return result
+    gap, _, _ = nearest_points(lesion.bvh, bone.vertices_mm[near], LESION_GAP_MM)
+    result[near[np.isfinite(gap)]] = True
+    patch = _patch_numbers(bone, result)
+    edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    leaving = edges[result[edges[:, 0]] & ~result[edges[:, 1]]]
+    n = int(patch.max()) + 1
+    border = np.bincount(patch[leaving[:, 0]], minlength=n)
+    covered = np.bincount(patch[leaving[:, 0]], weights=state[leaving[:, 1]] == COVERED, minlength=n)
+    return result & (covered >= BORDERED * np.maximum(border, 1))[patch]
 
 
 def map_cartilage(
@@ -159,6 +228,7 @@ def map_cartilage(
     """Measure a cartilage at every vertex of its bone.
 
     coarsest_spacing_mm : the input's largest voxel edge; above 1.5 mm the map is marked not trustworthy.
+    lesion : of the bone; where it comes to the surface bare, beside cartilage, the cartilage is lost.
     volume_ml : of the voxels; None takes the mesh's.
     Returns the map and the warnings it raises.
     """
@@ -178,7 +248,13 @@ def map_cartilage(
             touch, _, _ = nearest_points(_part(cartilage, inner).bvh, points[rest], TOUCH_MM)
             state[rest[np.isfinite(touch)]] = FAILED
         _forgive_the_rim(bone, state)
-        state[_holes(bone, state == OUTSIDE)] = DENUDED
+        holes = _holes(bone, state == OUTSIDE)
+        if name == "femoral_head_cartilage":
+            holes &= ~_fovea(bone, holes, axes)
+        narrow = _too_narrow(bone, holes, covered, coarsest_spacing_mm)
+        state[holes] = np.where(narrow[holes], FAILED, DENUDED)
+        if lesion is not None and len(lesion.triangles):
+            state[_over_lesion(bone, state, lesion)] = DENUDED
         if outer.any() and covered.any():
             nearest[covered] = nearest_points(_part(cartilage, outer).bvh, points[covered])[0]
     region, names = regions_of(name, points, normals, bone.vertex_areas_mm2, state != OUTSIDE, axes)

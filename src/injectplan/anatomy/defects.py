@@ -16,15 +16,18 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Defect, JointAxes, Structure
+from injectplan.anatomy.regions import weighted_quantile
 from injectplan.errors import UsageError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
+from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bools, Floats
 
 LOSS = 0.5  # thinner than this share of what surrounds it: ICRS grade 3 begins at half the depth
 NEIGHBOURHOOD_MM = 12.0  # assumed: wider than a defect worth treating is deep, narrower than a condyle
 RIM_MM = 4.0  # cartilage thins towards its edge; that is no defect
 SMALLEST_MM2 = 20.0  # assumed: half the median osteochondral lesion of the talus
+OVER_MM = 0.5  # a lesion lies this near under the bone's surface where cartilage rests on it
 FARTHEST_MM = 15.0  # a drawn centre farther from its cartilage is a mistake
 LESION_OF = {
     "femoral_lesion": ("femoral_cartilage", "femoral_head_cartilage"),
@@ -103,7 +106,7 @@ def _lesion_direction(lesion: Surface, bone: Surface) -> Floats:
 def labelled_defect(
     lesion: Structure, cartilage: Mapping[str, CartilageMap], structures: Mapping[str, Structure]
 ) -> Defect:
-    """Measure a labelled lesion: projected area and depth along the bone's normal, voxel volume, zone.
+    """Measure a labelled lesion: projected area, how deep it reaches under the bone's surface, volume, zone.
 
     It is ICRS grade 4 where most of the bone over it is bare, else ungraded.
     """
@@ -116,18 +119,22 @@ def labelled_defect(
         bone = structures[measured.bone].surface
         normal = _lesion_direction(surface, bone)
         inside = measured.state != OUTSIDE
-        low, high = surface.bounds_mm + np.array([[-1.0], [1.0]])
-        over = inside & ((bone.vertices_mm > low) & (bone.vertices_mm < high)).all(axis=1)
+        over = inside.copy()
+        gap, _, _ = nearest_points(surface.bvh, bone.vertices_mm[inside], OVER_MM)
+        over[inside] = np.isfinite(gap)
         if over.any():
             zone = _zone(measured, over, bone.vertex_areas_mm2)
             bare = bone.vertex_areas_mm2[over & (measured.state == DENUDED)].sum()
             grade = "4" if bare > 0.5 * bone.vertex_areas_mm2[over].sum() else None
+        depth = float(nearest_points(bone.bvh, surface.vertices_mm)[0].max())
+    else:
+        height = surface.vertices_mm @ normal
+        depth = float(height.max() - height.min())
     facing = surface._crosses @ normal
-    height = surface.vertices_mm @ normal
     volume = lesion.voxel_volume_ml if np.isfinite(lesion.voxel_volume_ml) else surface.volume_ml
     return Defect(
         structure=lesion.name, zone=zone, center_mm=center, area_mm2=float(0.25 * np.abs(facing).sum()),
-        depth_mm=float(height.max() - height.min()), volume_ml=volume, grade=grade, source="label",
+        depth_mm=depth, volume_ml=volume, grade=grade, source="label",
         surface=surface,
     )  # fmt: skip
 
@@ -183,6 +190,23 @@ def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
             )
         )  # fmt: skip
     return sorted(result, key=lambda d: -d.area_mm2)
+
+
+def thickness_grade(measured: CartilageMap, bone: Surface, where: Bools) -> str | None:
+    """ICRS-style grade of a patch by its deepest tenth, as far as thickness tells; None where it cannot.
+
+    "3" for a loss of more than half of what surrounds it, "2" for more than a quarter, else "0-1": fissures
+    and softening do not show in thickness, nor does a broken bone plate (4).
+    """
+    if not measured.trustworthy:
+        return None
+    expected = expected_thickness(measured, bone)[where]
+    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)[where]
+    known = np.isfinite(left) & np.isfinite(expected) & (expected > 0.0)
+    if not known.any():
+        return None
+    share = weighted_quantile((left / expected)[known], bone.vertex_areas_mm2[where][known], 0.1)
+    return "3" if share < LOSS else "2" if share < 0.75 else "0-1"
 
 
 def _patches(bone: Surface, where: Bools) -> Iterable[Bools]:
@@ -255,6 +279,7 @@ def drawn_defect(
     return Defect(
         structure=name, zone=_zone(measured, where, bone.vertex_areas_mm2), center_mm=center,
         area_mm2=float(areas.sum()), depth_mm=float(np.nanmax(thickness)) if known_depth else float("nan"),
-        volume_ml=float(np.nansum(thickness * areas)) / 1000.0, grade=None, source="drawn",
+        volume_ml=float(np.nansum(thickness * areas)) / 1000.0, source="drawn",
+        grade=thickness_grade(measured, bone, where),
         surface=_patch(measured, bone, where),
     )  # fmt: skip

@@ -13,9 +13,10 @@ from scipy import ndimage
 
 from injectplan.errors import NothingToMeasureError, UsageError
 from injectplan.imaging.values import LabelMap, Volume
-from injectplan.kernels.cast import Bools, Floats, Floats32
+from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32
 from injectplan.measure import Notice
 
+Zones = tuple[Bytes, tuple[str, ...]]  # index + 1 into the names on a segmentation's grid, 0 outside
 Method = Literal["loglinear", "nonlinear", "qdess"]
 METHODS: tuple[Method, ...] = ("loglinear", "nonlinear", "qdess")
 LARGEST_T2_MS = 100.0  # beyond it is fluid, not cartilage
@@ -118,12 +119,14 @@ def fit_t2(
     *,
     method: Method = "loglinear",
     regions: LabelMap | None = None,
+    zones: Mapping[str, Zones] | None = None,
     qdess: Qdess | None = None,
 ) -> T2Map:
     """Fit T2 voxel by voxel to echoes (the volume's components).
 
     echo_times_ms : one a component, or empty to take those that the file states.  regions : a segmentation,
     on any grid: the fit then keeps to it, with statistics for each structure and its two halves.
+    zones : cartilage → its subregions on the segmentation's grid (`cartilage_zones`), for the same of each.
     method : "loglinear" (least squares of ln S), "nonlinear" (of S, bounded), "qdess" (closed form).
     A voxel counts where every echo is above 0, 0 < T2 ≤ 100 ms and R² ≥ 0.7.
     Raises UsageError (echo times, method), NothingToMeasureError (no voxel left).
@@ -134,7 +137,7 @@ def fit_t2(
     times = _echo_times(
         echoes.shape[3], echo_times_ms if len(echo_times_ms) else volume.echo_times_ms, method
     )
-    masks, notices = region_masks(regions, volume) if regions is not None else ({}, ())
+    masks, notices = region_masks(regions, volume, zones) if regions is not None else ({}, ())
     wanted = np.logical_or.reduce(list(masks.values())) if masks else np.ones(echoes.shape[:3], bool)
     signal = echoes[wanted]
     assumed: tuple[str, ...] = ()
@@ -321,9 +324,12 @@ def _qdess(signal: npt.NDArray[Any], given: Qdess) -> tuple[Floats, npt.NDArray[
     return t2, why
 
 
-def region_masks(regions: LabelMap, volume: Volume) -> tuple[dict[str, Bools], tuple[Notice, ...]]:
+def region_masks(
+    regions: LabelMap, volume: Volume, zones: Mapping[str, Zones] | None = None
+) -> tuple[dict[str, Bools], tuple[Notice, ...]]:
     """Return each cartilage's mask on the image's grid, whole and in its deep and superficial half.
 
+    The same for each subregion, as cartilage/subregion and cartilage/subregion/half, where zones are given.
     A region map without cartilage gives all its structures. Nearest voxel; the grids may differ.
     """
     occurring = [name for name in regions.structures if regions.volume_ml(name) > 0]
@@ -342,6 +348,13 @@ def region_masks(regions: LabelMap, volume: Volume) -> tuple[dict[str, Bools], t
             parts |= {f"{name}/deep": deep, f"{name}/superficial": whole & ~deep}
         elif bone is not None:
             notices.append(Notice("no-halves", f"without {bone} the halves of {name} cannot be told", name))
+        if zones is not None and name in zones:
+            index, words = zones[name]
+            for number, word in enumerate(words, start=1):
+                for part, mask in list(parts.items()):
+                    half = part[len(name) :]
+                    if half in ("", "/deep", "/superficial"):
+                        parts[f"{name}/{word}{half}"] = mask & (index == number)
         for part, mask in parts.items():
             masks[part] = mask if same else _on_grid(mask, regions, volume)
         if not masks[name].any():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -34,8 +37,14 @@ def list_(*, common: Common = DEFAULT) -> None:
 
 
 @command.command
-def export(name: str, *, common: Common = DEFAULT) -> None:
-    """Write a phantom: labels.nrrd, labels.toml, surfaces/, truth.json.
+def export(
+    name: str,
+    *,
+    echo_times_ms: Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")] = None,
+    noise_sd: float = 0.0,
+    common: Common = DEFAULT,
+) -> None:
+    """Write a phantom: labels.nrrd, labels.toml, surfaces/, truth.json; with echo times a T2 series too.
 
     Example: injectplan phantom export sphere --out out/sphere
 
@@ -43,6 +52,10 @@ def export(name: str, *, common: Common = DEFAULT) -> None:
     ----------
     name
         One of `injectplan phantom list`.
+    echo_times_ms
+        Write echoes.nrrd with these echoes, and t2.nii.gz, the true T2 of its cartilage.
+    noise_sd
+        Rician noise of the echoes; cartilage has 1000 at echo time 0.
     """
     from injectplan.phantoms import export_phantom, make_phantom
 
@@ -58,4 +71,9 @@ def export(name: str, *, common: Common = DEFAULT) -> None:
             rows.add_row(quantity, str(entry["value"]), entry["unit"], entry["formula"])
         shown.print(rows)
 
-    finish(document, common, table=table, write=lambda folder: export_phantom(phantom, folder))
+    def write(folder: Path) -> None:
+        export_phantom(
+            phantom, folder, echo_times_ms=echo_times_ms or (), noise_sd=noise_sd, seed=common.seed or 0
+        )
+
+    finish(document, common, table=table, write=write)

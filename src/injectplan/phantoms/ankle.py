@@ -22,6 +22,7 @@ from injectplan.phantoms.values import (
     Range,
     Truth,
     effective,
+    icrs_grade,
     number,
     word,
 )
@@ -139,4 +140,5 @@ def ankle_phantom(parameters: Parameters | None = None) -> Phantom:
         truth["lesion_depth_mm"] = Truth(
             value=defect.bone_depth_mm * size, unit="mm", formula="defect_depth_mm"
         )
+        truth["defect_icrs_grade"] = icrs_grade(defect.cartilage_lost, defect.bone_depth_mm)
     return assemble("ankle", recipe, p, truth)

@@ -1,20 +1,39 @@
-"""A phantom as files: labels.nrrd, labels.toml, surfaces/, truth.json."""
+"""A phantom as files: labels.nrrd, labels.toml, surfaces/, truth.json, and echoes.nrrd with t2.nii.gz."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from injectplan.imaging.values import Surface
-from injectplan.imaging.volumes import write_labelmap
+from injectplan.imaging.values import Surface, Volume
+from injectplan.imaging.volumes import write_labelmap, write_volume
+from injectplan.phantoms.relaxation import multi_echo, relaxation_of
 from injectplan.phantoms.values import Phantom
 
 
-def export_phantom(phantom: Phantom, folder: str | Path) -> None:
-    """Write labels.nrrd, labels.toml, surfaces/NAME.ply (RAS mm) and truth.json into an existing folder."""
+def export_phantom(
+    phantom: Phantom,
+    folder: str | Path,
+    *,
+    echo_times_ms: Sequence[float] = (),
+    noise_sd: float = 0.0,
+    seed: int = 0,
+) -> None:
+    """Write labels.nrrd, labels.toml, surfaces/NAME.ply (RAS mm) and truth.json into an existing folder.
+
+    With echo times also echoes.nrrd, one component each, and t2.nii.gz, the T2 that they were made with.
+    """
     folder = Path(folder)
+    truth = dict(phantom.truth)
+    if len(echo_times_ms):
+        relaxation = relaxation_of(phantom)
+        echoes = multi_echo(relaxation, echo_times_ms, noise_sd=noise_sd, seed=seed)
+        write_volume(folder / "echoes.nrrd", echoes)
+        write_volume(folder / "t2.nii.gz", Volume(affine=relaxation.affine, values=relaxation.t2_ms))
+        truth |= relaxation.truth
     write_labelmap(folder / "labels.nrrd", phantom.labelmap)
     present = set(np.unique(phantom.labelmap.labels).tolist())
     rows = [f'{v} = "{n}"' for v, n in sorted(phantom.labelmap.names.items()) if v in present]
@@ -22,7 +41,7 @@ def export_phantom(phantom: Phantom, folder: str | Path) -> None:
     (folder / "surfaces").mkdir(exist_ok=True)
     for name, surface in phantom.surfaces.items():
         _write_ply(folder / "surfaces" / f"{name}.ply", surface)
-    text = json.dumps(dict(phantom.truth), indent=2, allow_nan=False)
+    text = json.dumps(truth, indent=2, allow_nan=False)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -37,6 +37,7 @@ from injectplan.phantoms.values import (
     Value,
     effective,
     grid_of,
+    icrs_grade,
     number,
     side_of,
     word,
@@ -365,4 +366,5 @@ def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: 
             value=(d.cartilage_lost * shape.mm["medial_condyle"]) * size, unit="mm", formula="lost cartilage"
         )
         result["lesion_depth_mm"] = Truth(value=d.bone_depth_mm * size, unit="mm", formula="defect_depth_mm")
+        result["defect_icrs_grade"] = icrs_grade(d.cartilage_lost, d.bone_depth_mm)
     return result

@@ -96,6 +96,14 @@ def word(parameters: Parameters, name: str) -> str:
     return str(parameters[name])
 
 
+def icrs_grade(cartilage_lost: float, bone_depth_mm: float) -> Truth:
+    """ICRS grade of a made defect: 4 through the bone plate, 3 over half the depth, 2 under it, 0 none."""
+    through = cartilage_lost >= 1.0 and bone_depth_mm > 0.0
+    grade = 4.0 if through else 3.0 if cartilage_lost > 0.5 else 2.0 if cartilage_lost > 0.0 else 0.0
+    formula = "4: bare and into bone; 3: over half of the depth lost; 2: up to half; 0: none"
+    return Truth(value=grade, unit="ICRS grade", formula=formula)
+
+
 GRID: Mapping[str, Range | Choice] = {
     "spacing_mm": Range(default=0.5, low=0.1, high=4.0),
     "slice_mm": Range(default=0.5, low=0.1, high=6.0),

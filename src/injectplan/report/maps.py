@@ -23,7 +23,8 @@ from scipy.spatial import cKDTree
 
 from injectplan.anatomy.model import COVERED, DENUDED, FAILED, OUTSIDE, CartilageMap, JointModel
 from injectplan.anatomy.regions import condylar_arc
-from injectplan.imaging.values import Surface
+from injectplan.anatomy.zones import image_on_bone
+from injectplan.imaging.values import Surface, Volume
 from injectplan.kernels.bvh import contains
 from injectplan.kernels.cast import Bools, Bytes, Floats
 from injectplan.report.pictures import STYLE, array_of, colour_of, joint_views, label_plane
@@ -353,6 +354,20 @@ def cartilage_maps(
         return array_of(figure)
 
 
+def t2_maps(joint: JointModel, t2_ms: Volume) -> Bytes | None:
+    """Draw each bone's cartilage and the unrolled femur coloured by T2; None where no T2 meets cartilage."""
+    values = {
+        name: image_on_bone(t2_ms, measured, joint.structures[measured.bone].surface)
+        for name, measured in joint.cartilage.items()
+    }
+    known = np.concatenate([v[np.isfinite(v)] for v in values.values()] or [np.zeros(0)])
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.02, 0.98])
+    scale = Normalize(5.0 * np.floor(low / 5.0), 5.0 * np.floor(high / 5.0) + 5.0)
+    return cartilage_maps(joint, values=values, label="T2 of cartilage, ms", scale=scale)
+
+
 # --- cuts ----------------------------------------------------------------------------------------------
 
 
@@ -425,7 +440,8 @@ def _overlay(
         known = (measured.state == COVERED) & (np.abs((bone.vertices_mm - through) @ normal) < 9.0)
         if not known.any():
             continue
-        distance, nearest = cKDTree(bone.vertices_mm[known]).query(flat, distance_upper_bound=9.0)
+        tree = cKDTree(bone.vertices_mm[known])
+        distance, nearest = (np.asarray(found) for found in tree.query(flat, distance_upper_bound=9.0))
         near = np.flatnonzero(np.isfinite(distance))
         inside = near[contains(joint.structures[name].surface.bvh, flat[near])]
         colours = mpl.colormaps[COLOURS](scale(measured.thickness_mm[known][nearest[inside]]))

@@ -21,6 +21,7 @@ from injectplan.alignment import (
 from injectplan.anatomy import build_joint, model_document
 from injectplan.anatomy.model import JointModel, Kind, Side
 from injectplan.anatomy.t2 import fit_t2
+from injectplan.anatomy.zones import cartilage_zones, mapped_joint
 from injectplan.casefile import Case, read_case
 from injectplan.documents import SCHEMA
 from injectplan.errors import RefusedError, UsageError
@@ -102,12 +103,22 @@ def measure_t2(
     labels: str | None,
     side: Side | None,
     method: Literal["loglinear", "nonlinear", "qdess"],
-) -> tuple[Document, Volume]:
-    """Fit T2 of an image file; the document, and the map."""
+    joint: Kind | None = None,
+) -> tuple[Document, Volume, JointModel | None]:
+    """Fit T2 of an image file; the document, the map, and the joint whose cartilage it was told for.
+
+    joint : which joint the mask shows; its subregions are then told apart.
+    """
+    if joint is not None and (mask is None or side is None):
+        raise UsageError(f"--joint {joint}: subregions need --mask and --side; give both, or leave it out")
     volume = imaging.read_volume(image)
     regions = imaging.read_labelmap(mask, labels, side) if mask is not None else None
-    fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions)
-    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume()
+    mapped, zones = None, None
+    if regions is not None and joint is not None and side is not None:
+        mapped = mapped_joint(regions, joint, side)
+        zones = cartilage_zones(mapped, regions)
+    fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
+    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume(), mapped
 
 
 def align(

@@ -23,7 +23,7 @@ from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import pictures
 from injectplan.report.html import ReportParts, stills, write_report
-from injectplan.report.maps import cartilage_maps, model_views
+from injectplan.report.maps import cartilage_maps, model_views, t2_maps
 from injectplan.ultrasound import Frame
 from injectplan.workflow.steps import record_of
 from injectplan.workflow.story import CaseResult, run_case
@@ -43,8 +43,12 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     pictures.save(model_views(joint), folder / "views.png")
 
 
-def write_t2(document: Document, volume: Volume, folder: Path) -> None:
-    """Write the T2 map and its document."""
+def write_t2(document: Document, volume: Volume, folder: Path, joint: JointModel | None = None) -> None:
+    """Write the T2 map and its document, and where a joint is given its cartilage coloured by T2."""
+    if joint is not None:
+        picture = t2_maps(joint, volume)
+        if picture is not None:
+            pictures.save(picture, folder / "t2_maps.png")
     write_volume(folder / "t2.nii.gz", volume)
     _write_json(document, folder / "t2.json")
 

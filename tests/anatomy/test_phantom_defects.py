@@ -1,0 +1,70 @@
+"""Osteochondritis dissecans of the femoral condyle and the talar dome: what is measured against the truth."""
+
+from __future__ import annotations
+
+import pytest
+
+from injectplan.anatomy.defects import find_defects
+from injectplan.anatomy.zones import mapped_joint
+from injectplan.phantoms import make_phantom
+
+# A sheet's rim is cut up to 0.35 mm too far out, so a hole of radii a and b measures up to this much smaller.
+RIM_MM = 0.35
+
+
+def found_in(kind, **parameters):
+    phantom = make_phantom(kind, {"defect": "ocd", **parameters})
+    joint = mapped_joint(phantom.labelmap, kind, phantom.side)
+    defects = find_defects(joint.structures, joint.cartilage, joint.axes)
+    truth = {name: entry["value"] for name, entry in phantom.truth.items()}
+    return defects, truth, joint
+
+
+def smaller(a, b):
+    return (1 - RIM_MM / a) * (1 - RIM_MM / b)
+
+
+@pytest.mark.parametrize(
+    ("kind", "radii_mm", "zone", "parameters"),
+    [
+        ("knee", (9.0, 6.5), "medial_central", {}),
+        ("ankle", (4.0, 3.05), "zone_4", {}),
+        ("ankle", (5.0, 4.0), "zone_6", {"defect_zone": "lateral", "defect_ap_mm": 10.0, "defect_ml_mm": 8.0,
+                                         "side": "left"}),
+    ],
+)  # fmt: skip
+def test_a_loose_piece_is_found_twice_by_its_label_and_by_the_bare_bone(kind, radii_mm, zone, parameters):
+    defects, truth, joint = found_in(kind, **parameters)
+    (lesion,) = [d for d in defects if d.source == "label"]
+    (bare,) = [d for d in defects if d.source == "thickness"]
+    assert {lesion.zone, bare.zone} == {zone}
+    assert truth["defect_icrs_grade"] == 4.0
+    assert lesion.grade == "4"
+    assert bare.grade == "3"  # thickness does not show the broken bone plate
+    assert lesion.depth_mm == pytest.approx(truth["lesion_depth_mm"], abs=0.35)
+    assert lesion.area_mm2 == pytest.approx(truth["defect_area_mm2"], rel=0.12)
+    least = smaller(*radii_mm) * truth["defect_area_mm2"]
+    assert 0.97 * least <= bare.area_mm2 <= 1.1 * truth["defect_area_mm2"]
+    thickness = truth["medial_condyle_thickness_mm" if kind == "knee" else "talar_thickness_mm"]
+    assert bare.depth_mm == pytest.approx(thickness, abs=0.2)
+    measured = joint.cartilage["femoral_cartilage" if kind == "knee" else "talar_cartilage"]
+    assert bare.structure == measured.name
+
+
+def test_worn_cartilage_without_a_bed_is_found_by_its_thickness():
+    defects, truth, _ = found_in(
+        "knee", defect_depth_mm=0.0, defect_cartilage_lost=0.7, cartilage_scale=1.3, defect_ap_mm=10.0,
+        defect_ml_mm=8.0,
+    )  # fmt: skip
+    (worn,) = defects
+    assert truth["defect_icrs_grade"] == 3.0
+    assert worn.grade == "3"
+    assert worn.zone == "medial_central"
+    assert worn.depth_mm == pytest.approx(truth["defect_depth_mm"], abs=0.35)
+
+
+@pytest.mark.parametrize("kind", ["knee", "hip", "ankle"])
+def test_a_whole_joint_has_no_defect(kind):
+    phantom = make_phantom(kind)
+    joint = mapped_joint(phantom.labelmap, kind, "right")
+    assert find_defects(joint.structures, joint.cartilage, joint.axes) == ()
