@@ -31,7 +31,7 @@ from injectplan.kernels.cast import Floats, Floats32
 
 NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
-RECESSES = ("anterior", "posterior", "central", "distal_neck")
+RECESSES = ("anterior", "posterior", "central", "around_neck")
 DRAWN_RADIUS_MM = 23.0
 _D = Dimension
 
@@ -64,10 +64,11 @@ SKIN_TO_JOINT_MM = (45.0, 58.0, 72.0, 90.0)
 
 def _axes_of_bones(build: Build, scale: float) -> tuple[Floats, Floats]:
     """Unit directions from the head's centre: along the neck, and out of the acetabulum."""
-    femur, pelvis = build.vertices("femur"), build.vertices("hip_bone")
+    pelvis = build.vertices("hip_bone")
     radial = np.linalg.norm(pelvis, axis=1)
     socket = pelvis[radial < 31 * scale]
-    return femoral_neck(femur, np.zeros(3), DRAWN_RADIUS_MM * scale), unit(-unit(socket).mean(axis=0))
+    neck = femoral_neck(build.given["femur"].surface, build.frame.origin_mm, DRAWN_RADIUS_MM * scale)
+    return neck @ build.frame.basis, unit(-unit(socket).mean(axis=0))
 
 
 def _rim(build: Build, out: Floats, scale: float) -> Floats:
@@ -228,8 +229,10 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
     away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
     allowed = np.maximum(np.maximum(along - end - 2.0, femur - 5.5 - 2.5 * ramp(ahead, -0.4, 0.6)), away)
-    # what a sonographer calls the anterior recess lies over the head-neck junction
-    before = np.where(along < 28.0 * s, 1, 4)
+    # what a sonographer calls the anterior recess lies over the head-neck junction, on the neck's middle line
+    side = unit(np.cross(neck, [0.0, 1.0, 0.0]))
+    aside = np.abs(np.asarray(x * side[0] + y * side[1] + z * side[2], np.float32))
+    before = np.where((along < 28.0 * s) & (aside < 9.0 * s), 1, 4)
     index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, before, 2)).astype(np.uint8)
     said = (
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
