@@ -87,9 +87,11 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    data = parser.parse_args().data
+    parser.add_argument("--kinds", nargs="*", choices=list(ATLAS), default=list(ATLAS))
+    given = parser.parse_args()
+    data = given.data
     print("| joint | structure | mean mm | median mm | 95 % mm | stated sd mm |\n|---|---|---|---|---|---|")
-    for kind in ATLAS:
+    for kind in given.kinds:
         axes, known = atlas_joint(data, kind)
         for name, away, sd in study(kind, axes, known):
             if len(away):

@@ -21,6 +21,7 @@ from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
 SLAB_MM = 4.0
+COARSE_TRIANGLE_MM2 = 3.0
 SHAFT_FROM_MM = 55.0  # the metaphyses of femur and tibia flare over about this length from the joint line
 SHAFT_TO_MM = 200.0
 SHORT_SHAFT_MM = 45.0
@@ -66,6 +67,13 @@ class _Cloud:
         flat = flat - np.outer(flat @ normal, normal)
         values, vectors = np.linalg.eigh((flat * self.weights[:, None]).T @ flat)
         return vectors[:, 2], float(np.sqrt(values[2] / max(values[1], 1e-12)))
+
+
+def points_over(surface: Surface) -> Floats:
+    """Points that cover a surface, (n, 3) mm: its vertices, or of a coarse mesh points over its triangles."""
+    if float(np.mean(surface.triangle_areas_mm2)) < COARSE_TRIANGLE_MM2:
+        return surface.vertices_mm
+    return np.concatenate([surface.vertices_mm, _Cloud.of(surface).points])
 
 
 def _spots(count: int) -> Floats:
