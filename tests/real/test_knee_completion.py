@@ -166,7 +166,7 @@ def test_filling_the_real_cavity_keeps_volume(knee):
 
 
 def test_the_pouch_opens_as_the_published_table_says(knee):
-    """11.58 ± 5.68 mL stand 4 mm thick in the midline (40 knees); the lateral side opens first and further."""
+    """11.58 ± 5.68 mL stand 4 mm thick in the midline (40 knees); the lateral side opens further."""
     made, axes = knee
     basis = np.column_stack([axes.lateral, axes.anterior, axes.proximal])
     top = _joint(axes, made.structures["patella"].surface.vertices_mm)[:, 2].max()

@@ -114,8 +114,11 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
     bones = build.distance(NEEDED, g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
-    core = smooth_min(core, build.distance(build.soft_given, g, 12.0) - np.float32(1.5), 6.0)
-    return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(3.0))
+    soft = build.distance(build.soft_given, g, 12.0)
+    core = smooth_min(core, soft - np.float32(1.5), 6.0)
+    return np.minimum(
+        levelled(core, g.spacing_mm), np.minimum(bones - np.float32(3.0), soft - np.float32(1.2))
+    )
 
 
 def _spine(build: Build, s: float) -> Floats:
