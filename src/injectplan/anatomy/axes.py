@@ -21,6 +21,7 @@ from injectplan.kernels.cast import Floats
 from injectplan.measure import Notice
 
 SLAB_MM = 4.0
+COARSE_TRIANGLE_MM2 = 3.0
 SHAFT_FROM_MM = 55.0  # the metaphyses of femur and tibia flare over about this length from the joint line
 SHAFT_TO_MM = 200.0
 SHORT_SHAFT_MM = 45.0
@@ -66,6 +67,13 @@ class _Cloud:
         flat = flat - np.outer(flat @ normal, normal)
         values, vectors = np.linalg.eigh((flat * self.weights[:, None]).T @ flat)
         return vectors[:, 2], float(np.sqrt(values[2] / max(values[1], 1e-12)))
+
+
+def points_over(surface: Surface) -> Floats:
+    """Points that cover a surface, (n, 3) mm: its vertices, or of a coarse mesh points over its triangles."""
+    if float(np.mean(surface.triangle_areas_mm2)) < COARSE_TRIANGLE_MM2:
+        return surface.vertices_mm
+    return np.concatenate([surface.vertices_mm, _Cloud.of(surface).points])
 
 
 def _spots(count: int) -> Floats:
@@ -250,15 +258,23 @@ def femoral_head(femur: Surface, hip_bone: Surface) -> tuple[Floats, float]:
     return center, radius
 
 
-def femoral_neck(points_mm: Floats, center_mm: Floats, radius_mm: float) -> Floats:
-    """Unit direction along the femoral neck, from the head's centre outwards, of points on the femur (n, 3).
+def femoral_neck(femur: Surface, center_mm: Floats, radius_mm: float) -> Floats:
+    """Unit direction along the femoral neck, from the head's centre (3,) mm outwards.
 
-    The mean direction of what lies 1.13 to 1.57 head radii from the centre, where the neck stands alone.
+    The mean direction, by area, of what lies 1.13 to 1.5 head radii from the centre, where the neck stands
+    alone; of a coarse mesh as of a fine one. A second look leaves out what lies 60 degrees off the first (the
+    trochanter's tip).
     """
-    away = points_mm - center_mm
+    cloud = _Cloud.of(femur)
+    away = cloud.points - center_mm
     length = np.linalg.norm(away, axis=1)
-    neck = away[(length > 1.13 * radius_mm) & (length < 1.57 * radius_mm)]
-    return unit(unit(neck).mean(axis=0))
+    near = (length > 1.13 * radius_mm) & (length < 1.5 * radius_mm)
+    ways, weights = away[near] / length[near, None], cloud.weights[near]
+    neck = unit(np.average(ways, axis=0, weights=weights))
+    for _ in range(3):
+        kept = ways @ neck > 0.5
+        neck = unit(np.average(ways[kept], axis=0, weights=weights[kept]))
+    return neck
 
 
 def _turned(vector: Floats, axis: Floats, angle_deg: float) -> Floats:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from injectplan.anatomy.axes import femoral_neck
+from injectplan.anatomy.axes import femoral_head, femoral_neck
 from injectplan.anatomy.model import JointModel
 from injectplan.errors import EmptyStructureError, UsageError
 from injectplan.frames import unit
@@ -61,12 +61,20 @@ def _toward(joint: JointModel, way: Way) -> Floats:
     return way(joint) if callable(way) else _along(joint, way)
 
 
+def _head(joint: JointModel) -> tuple[Floats, float]:
+    """Centre and radius of the femoral head."""
+    for name in ("femur", "hip_bone"):
+        if name not in joint.structures:
+            raise EmptyStructureError(
+                f"the approach is found from the {name}, which the model lacks: choose 'any' or supply it"
+            )
+    return femoral_head(joint.structures["femur"].surface, joint.structures["hip_bone"].surface)
+
+
 def _neck(joint: JointModel) -> Floats:
     """The femoral neck's direction out of the head, as seen from the front: across the anterior axis."""
-    femur = joint.structures["femur"].surface.vertices_mm
-    away = np.linalg.norm(femur - joint.axes.origin_mm, axis=1)
-    radius = float(np.quantile(away, 0.01))
-    neck = femoral_neck(femur, joint.axes.origin_mm, radius)
+    center, radius = _head(joint)
+    neck = femoral_neck(joint.structures["femur"].surface, center, radius)
     return unit(neck - (neck @ joint.axes.anterior) * joint.axes.anterior)
 
 
@@ -77,10 +85,8 @@ def _up_the_neck(joint: JointModel) -> Floats:
 
 def _head_neck_junction(joint: JointModel) -> tuple[Floats, Floats]:
     """Skin before a point 45 mm farther along the neck than the junction, which lies a head's radius out."""
-    axes = joint.axes
-    femur = joint.structures["femur"].surface.vertices_mm
-    radius = float(np.quantile(np.linalg.norm(femur - axes.origin_mm, axis=1), 0.01))
-    return axes.origin_mm + (radius + 45.0) * _neck(joint), axes.anterior
+    center, radius = _head(joint)
+    return center + (radius + 45.0) * _neck(joint), joint.axes.anterior
 
 
 def _beside_tendon(aside_mm: float, otherwise_mm: float) -> Callable[[JointModel], tuple[Floats, Floats]]:
@@ -176,7 +182,7 @@ APPROACHES: dict[str, Approach] = {
                  ("femorotibial", "tibiofemoral", "notch", "central"),
                  (0.4, -0.9, 0.0), 45.0, None, None,
                  "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
-        Approach("hip-anterior-oblique", "hip", _head_neck_junction, 35.0,
+        Approach("hip-anterior-oblique", "hip", _head_neck_junction, 28.0,
                  ("anterior",),
                  _up_the_neck, 30.0, _neck, (0.0, -1.0, 0.0),
                  "along the neck from distal and lateral to the head-neck junction (Smith; entry assumed)"),

@@ -78,8 +78,11 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 26.0 * s, deck)
     filled = np.maximum(filled, -g.y)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
-    core = smooth_min(core, build.distance(build.soft_given, g, 12.0) - np.float32(1.0), 5.0)
-    return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(2.0))
+    soft = build.distance(build.soft_given, g, 12.0)
+    core = smooth_min(core, soft - np.float32(1.0), 5.0)
+    return np.minimum(
+        levelled(core, g.spacing_mm), np.minimum(bones - np.float32(2.0), soft - np.float32(0.8))
+    )
 
 
 def _bone_line(build: Build, s: float) -> Callable[[float], float]:

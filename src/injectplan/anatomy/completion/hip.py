@@ -31,7 +31,7 @@ from injectplan.kernels.cast import Floats, Floats32
 
 NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
-RECESSES = ("anterior", "posterior", "central", "distal_neck")
+RECESSES = ("anterior", "posterior", "central", "around_neck")
 DRAWN_RADIUS_MM = 23.0
 _D = Dimension
 
@@ -64,10 +64,11 @@ SKIN_TO_JOINT_MM = (45.0, 58.0, 72.0, 90.0)
 
 def _axes_of_bones(build: Build, scale: float) -> tuple[Floats, Floats]:
     """Unit directions from the head's centre: along the neck, and out of the acetabulum."""
-    femur, pelvis = build.vertices("femur"), build.vertices("hip_bone")
+    pelvis = build.vertices("hip_bone")
     radial = np.linalg.norm(pelvis, axis=1)
     socket = pelvis[radial < 31 * scale]
-    return femoral_neck(femur, np.zeros(3), DRAWN_RADIUS_MM * scale), unit(-unit(socket).mean(axis=0))
+    neck = femoral_neck(build.given["femur"].surface, build.frame.origin_mm, DRAWN_RADIUS_MM * scale)
+    return neck @ build.frame.basis, unit(-unit(socket).mean(axis=0))
 
 
 def _rim(build: Build, out: Floats, scale: float) -> Floats:
@@ -113,24 +114,38 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
     bones = build.distance(NEEDED, g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
-    core = smooth_min(core, build.distance(build.soft_given, g, 12.0) - np.float32(1.5), 6.0)
-    return np.minimum(levelled(core, g.spacing_mm), bones - np.float32(3.0))
+    soft = build.distance(build.soft_given, g, 12.0)
+    core = smooth_min(core, soft - np.float32(1.5), 6.0)
+    return np.minimum(
+        levelled(core, g.spacing_mm), np.minimum(bones - np.float32(3.0), soft - np.float32(1.2))
+    )
+
+
+def _spine(build: Build, s: float) -> Floats:
+    """The anterior superior iliac spine: the hip bone's foremost and outermost point above the head."""
+    pelvis = build.vertices("hip_bone")
+    high = pelvis[pelvis[:, 2] > 40.0 * s]
+    if not len(high):
+        return np.array([28.0, 52.0, 74.0]) * s
+    return np.asarray(high[int(np.argmax(high[:, 1] + 0.6 * high[:, 0]))])
 
 
 def _muscles(build: Build, s: float, front: float) -> None:
     f = front / s
+    ax, ay, az = _spine(build, s) / s
     rows: dict[str, list[list[float]]] = {
-        "rectus_femoris": [[40, 9, 34, 5, 4], [20, 14, 40, 9, 6], [0, 18, 41, 13, 7.5],
-                           [-40, 18, 41, 17, 8.5], [-110, 12, 40, 19, 10]],
-        "sartorius": [[74, 26, 38, 6, 4], [45, 22, f - 9, 9, 4.5], [10, 8, f - 6.5, 11, 5],
-                      [-40, -16, f - 6.5, 12, 5], [-110, -38, f - 10, 12, 6]],
+        "rectus_femoris": [[40, 14, 29, 6, 5], [20, 24, 32, 10, 6.5], [0, 27, 33, 13, 8],
+                           [-40, 30, 32, 18, 9], [-110, 34, 33, 20, 11]],
+        "sartorius": [[z, ax - 4 - 0.13 * (az - z), min(ay - 10, f - 6), wide, deep] for z, wide, deep in
+                      ((az - 8, 6, 4), (45, 8, 4.5), (10, 10, 5), (-40, 11, 5), (-110, 12, 6))],
         "tensor_fasciae_latae": [[70, 33, 30, 5, 8], [35, 46, 26, 7, 13], [0, 54, 18, 7, 16],
                                 [-60, 60, 8, 5, 15]],
         "iliacus": [[70, -2, 16, 15, 10], [35, -2, 30, 13, 9], [8, -4, 36, 12, 8.5], [-20, -8, 27, 10, 9],
                     [-46, -16, 6, 8, 8]],
         "psoas_major": [[80, -34, 10, 13, 12], [40, -22, 26, 11, 10], [8, -18, 34, 9, 9],
                         [-20, -16, 24, 8, 9], [-46, -20, 4, 6, 7]],
-        "pectineus": [[-2, -46, 36, 10, 6], [-25, -38, 26, 13, 8], [-60, -16, 4, 12, 7]],
+        "pectineus": [[2, -34, 36, 10, 6], [-20, -30, 36, 14, 9], [-40, -16, 32, 16, 10],
+                      [-80, 2, 12, 13, 9]],
         "gluteus_medius": [[105, 22, -28, 14, 34], [55, 30, -22, 15, 32], [15, 44, -20, 11, 20],
                            [-18, 52, -20, 6, 12]],
     }  # fmt: skip
@@ -139,7 +154,7 @@ def _muscles(build: Build, s: float, front: float) -> None:
         kept = [row for row in scaled if row[0] > build.grid.low_mm[2] - 60 * s]
         whole = "iliopsoas" in build.given and name in ("iliacus", "psoas_major")
         if not whole:
-            build.band(name, kept, sd=5.0, bump=min(i, 4), spacing_mm=1.2)
+            build.band(name, kept, sd=7.0, bump=min(i, 4), spacing_mm=1.2)
 
 
 def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
@@ -154,7 +169,8 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
 
     artery_r, vein_r = 0.5 * size["femoral_artery_diameter"], 0.5 * size["femoral_vein_diameter"]
     nerve_r = 0.5 * size["femoral_nerve_diameter"]
-    ax, vx = -14.0 * s, -14.0 * s - artery_r - vein_r - 1.0
+    ax = -18.0 * s
+    vx = ax - artery_r - vein_r - 1.0
     nx = ax + artery_r + nerve_r + 4.0
     ay, vy, ny = (
         over(ax, size["femoral_artery_distance"], artery_r), over(vx, size["femoral_vein_distance"], vein_r),
@@ -173,11 +189,11 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         ("femoral_artery", artery, artery_r), ("femoral_vein", artery + to_vein, vein_r),
         ("femoral_nerve", artery + to_nerve, nerve_r),
     ):  # fmt: skip
-        build.cord(name, knots, radius, sd=5.0, bump=0)
+        build.cord(name, knots, radius, sd=8.0, bump=0)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
     radius = 0.5 * size["lateral_circumflex_femoral_artery_diameter"]
-    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=5.0)
+    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=10.0)
     # under the inguinal ligament 1-2 cm medial of the spine, then in the deep layer of the fat
     steps = (
         (14.0, 80.0, -7.0),
@@ -228,8 +244,10 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
     away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
     allowed = np.maximum(np.maximum(along - end - 2.0, femur - 5.5 - 2.5 * ramp(ahead, -0.4, 0.6)), away)
-    # what a sonographer calls the anterior recess lies over the head-neck junction
-    before = np.where(along < 28.0 * s, 1, 4)
+    # what a sonographer calls the anterior recess lies over the head-neck junction, on the neck's middle line
+    side = unit(np.cross(neck, [0.0, 1.0, 0.0]))
+    aside = np.abs(np.asarray(x * side[0] + y * side[1] + z * side[2], np.float32))
+    before = np.where((along < 28.0 * s) & (aside < 9.0 * s), 1, 4)
     index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, before, 2)).astype(np.uint8)
     said = (
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "

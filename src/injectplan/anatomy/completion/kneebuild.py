@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from injectplan.anatomy.axes import shaft_axis
+from injectplan.anatomy.axes import points_over, shaft_axis
 from injectplan.anatomy.completion.kneemarks import Landmarks, by_slab, find_landmarks
 from injectplan.anatomy.completion.making import Making
 from injectplan.anatomy.completion.solids import Grid, ellipse, ramp, upsample
@@ -27,8 +27,8 @@ class Build(Making):
 
     @cached_property
     def vertices(self) -> dict[str, Floats]:
-        """Vertices of the segmented structures in joint coordinates."""
-        return {n: self.frame.to_joint(s.surface.vertices_mm) for n, s in self.given.items()}
+        """Points over the segmented structures in joint coordinates."""
+        return {n: self.frame.to_joint(points_over(s.surface)) for n, s in self.given.items()}
 
     @cached_property
     def marks(self) -> Landmarks:

@@ -49,7 +49,10 @@ def limb_core(build: Build) -> Floats32:
     slope = np.sqrt(sum(d * d for d in np.gradient(core, g.spacing_mm)))
     core = core / np.clip(slope, 0.5, 1.5)
     # smoothing may not bring a bone or tendon out
-    return np.asarray(np.minimum(core, build.bones - np.float32(1.0)), np.float32)
+    held = build.bones - np.float32(1.0)
+    for name in build.soft_given:
+        held = np.minimum(held, build.distance(name) - np.float32(0.8))
+    return np.asarray(np.minimum(core, held), np.float32)
 
 
 def _lid(build: Build) -> Floats32:

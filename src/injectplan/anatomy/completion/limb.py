@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from injectplan.anatomy.axes import points_over
 from injectplan.anatomy.cavity import build_cavity
 from injectplan.anatomy.completion.dimensions import Sizes
 from injectplan.anatomy.completion.making import Making
@@ -37,8 +38,8 @@ class Build(Making):
     grid: Grid
 
     def vertices(self, name: str) -> Floats:
-        """Vertices of a segmented structure in joint coordinates."""
-        return self.frame.to_joint(self.given[name].surface.vertices_mm)
+        """Points over a segmented structure in joint coordinates."""
+        return self.frame.to_joint(points_over(self.given[name].surface))
 
     def distance(self, names: Sequence[str], grid: Grid, band_mm: float) -> Floats32:
         """Distance to the nearest of the segmented structures named, clamped at the band."""
