@@ -57,8 +57,7 @@ class FrameBuffers:
         self.tables = tables_of(scene.probe, self.display)
         lines, n = self.probe.lines, self.tables.samples
         h, w = self.display.height_px, self.display.width_px
-        solids = len(scene.names)
-        self.solids = solids
+        self.solids, self.tissues = len(scene.names), len(scene.tissue_names)
 
         def single(*shape: int) -> Any:
             return np.zeros(shape, np.float32)
@@ -83,7 +82,8 @@ class FrameBuffers:
 
     def fits(self, scene: AcousticScene, display: Display) -> bool:
         """Whether these buffers serve a scene and display."""
-        return self.probe == scene.probe and self.display == display and self.solids == len(scene.names)
+        same = self.solids == len(scene.names) and self.tissues == len(scene.tissue_names)
+        return same and self.probe == scene.probe and self.display == display
 
 
 def _desk(scene: AcousticScene, samples: int, height: int) -> values.Desk:
