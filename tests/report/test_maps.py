@@ -164,6 +164,19 @@ def test_pages_are_drawn_and_nothing_is_drawn_of_nothing(joint):
     assert page.shape[0] > maps.shape[0]
 
 
+def test_maps_of_thick_slices_say_so_in_red(joint):
+    coarse = {n: dataclasses.replace(m, trustworthy=False) for n, m in joint.cartilage.items()}
+    warned = dataclasses.replace(joint, cartilage=coarse)
+    for draw in (lambda j: cartilage_maps(j, pixels=80), lambda j: thickness_planes(j, step_mm=0.8)):
+        plain, said = draw(joint).astype(int), draw(warned).astype(int)
+        changed = (plain != said).any(axis=-1)
+        assert 200 < changed.sum() < 20_000
+        rows = np.flatnonzero(changed.any(axis=1))
+        assert rows.min() > 0.7 * plain.shape[0]  # under the pictures, not over them
+        red = np.abs(said[changed] - np.round(255 * np.array(BARE))).max(axis=-1) < 30
+        assert red.sum() > 100
+
+
 def test_other_values_take_the_place_of_thickness(joint):
     bone = joint.structures["femur"].surface
     warm = {"femoral_cartilage": np.full(len(bone.vertices_mm), 40.0)}

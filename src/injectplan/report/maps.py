@@ -296,6 +296,13 @@ def _bar(figure: Figure, where: Sequence[float], scale: Normalize, label: str) -
     axis.tick_params(labelsize=8)
 
 
+def _warn(figure: Figure, joint: JointModel, height: float) -> None:
+    """Say in the picture itself that maps of thick slices are not to be trusted point by point."""
+    if any(not m.trustworthy for m in joint.cartilage.values()):
+        text = "thick slices: thickness at single points is not to be trusted"
+        figure.text(0.98, height, text, color=BARE, fontsize=10, weight="bold", ha="right", va="center")
+
+
 def _legend(figure: Figure, joint: JointModel) -> None:
     handles = []
     if any((m.state == DENUDED).any() for m in joint.cartilage.values()):
@@ -304,8 +311,6 @@ def _legend(figure: Figure, joint: JointModel) -> None:
         handles.append(Patch(color=UNKNOWN, label="not measured"))
     if any(d.structure in _FEMORAL and d.surface is not None for d in joint.defects):
         handles.append(Patch(facecolor="white", edgecolor="#ff4fa3", label="defect (unrolled map)"))
-    if any(not m.trustworthy for m in joint.cartilage.values()):
-        handles.append(Patch(color="white", label="thick slices: single points are NOT to be trusted"))
     if handles:
         figure.legend(handles=handles, loc="lower right", ncols=len(handles), fontsize=8, frameon=False)
 
@@ -351,6 +356,7 @@ def cartilage_maps(
         figure.subplots_adjust(left=0.02, right=0.98, top=0.96, bottom=foot + 0.02, wspace=0.06, hspace=0.14)
         _bar(figure, (0.06, 0.62 * foot, 0.36, 0.2 * foot), scale, label)
         _legend(figure, joint)
+        _warn(figure, joint, 0.72 * foot)
         return array_of(figure)
 
 
@@ -475,6 +481,7 @@ def thickness_planes(
             )  # fmt: skip
         figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.16, wspace=0.06)
         _bar(figure, (0.06, 0.085, 0.36, 0.03), scale, THICKNESS)
+        _warn(figure, joint, 0.1)
         return array_of(figure)
 
 
