@@ -134,7 +134,8 @@ def test_everything_a_person_reads_says_what_it_is_for(demos: list[tuple[str, Pa
 def test_the_report_is_self_contained(demos: list[tuple[str, Path]]) -> None:
     report = (demos[1][1] / "report.html").read_text()
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", report)
-    assert "http" not in report
+    # a picture's own letters are no address: four of them come together by chance
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", report)
     assert report.count("<img") >= 5
 
 

@@ -13,16 +13,18 @@ from injectplan.frames import unit
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
 
-View = Literal["frontal", "sagittal"]
+View = Literal["frontal", "knee", "sagittal"]
 Flatten = Callable[[Floats], Floats]
-Kind = Literal["outline", "mechanical axis", "shaft axis", "joint line", "arc", "point"]
+Kind = Literal["outline", "mechanical axis", "shaft axis", "joint line", "load line", "arc", "point", "note"]
+CLOSE_UP_MM = 62.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
     """One polyline of a view: points (n, 2) mm (right and up on the page), its kind and its label.
 
-    A "point" has one row, an "outline" is a cloud of the bone's silhouette points.
+    A "point" has one row, a "note" is text at its one row. An "outline" is many short pieces with rows of
+    NaN between them. The view "knee" is the frontal view of the knee alone, drawn larger.
     """
 
     view: View
@@ -32,7 +34,7 @@ class Line:
 
 
 def view_axes(alignment: Alignment) -> dict[View, tuple[Floats, Floats]] | None:
-    """Return (right, up) unit vectors on the page for each view, None where no femur or tibia tells them.
+    """Return (right, up) unit vectors on the page, None where no femur or tibia tells them.
 
     Frontal: seen from the front, so that a right leg's lateral side lies on the page's left. Sagittal: seen
     from the lateral side, anterior to the left on a right leg's page as on the left's.
@@ -81,22 +83,54 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
             return np.stack([offset @ right, offset @ up], axis=1)
 
         outward = np.cross(right, up)
-        for name, surface in bones.items():
-            if name in ("femur", "tibia", "fibula", "talus", "patella", "hip_bone"):
-                lines.append(
-                    Line(view=view, kind="outline", points_mm=flat(_rim(surface, outward)), label=name)
-                )
-        lines += _axes(view, flat, p)
-        if view == "frontal":
-            lines += _joint_lines(flat, p, alignment) + _arcs(flat, p, alignment)
-    return lines
+        outlines = [
+            Line(
+                view=view,
+                kind="outline",
+                points_mm=_pieces(flat(contour(surface, outward).reshape(-1, 3))),
+                label=name,
+            )
+            for name, surface in bones.items()
+            if name in DRAWN
+        ]
+        lines += outlines + _axes(view, flat, p)
+        if view == "sagittal":
+            continue
+        whole = "hip_center" in p and "ankle_center" in p
+        lines += _hip_and_ankle(flat, p, alignment) + _arcs(flat, p, alignment) + _notes(outlines, alignment)
+        close: View = "knee" if whole else "frontal"
+        if whole:
+            lines += _close_up(outlines + _axes("knee", flat, p))
+        lines += _joint_lines(close, flat, p, alignment)
+    order = {"frontal": 0, "knee": 1, "sagittal": 2}
+    return sorted(lines, key=lambda line: order[line.view])
 
 
-def _rim(surface: Surface, outward: Floats) -> Floats:
-    """Vertices where the surface turns from front to back."""
-    edge = np.abs(surface.vertex_normals @ outward) < 0.15
-    points = surface.vertices_mm[edge]
-    return points[:: max(1, len(points) // 4000)]
+DRAWN = ("femur", "tibia", "fibula", "talus", "patella", "hip_bone", "opposite_hip_bone")
+
+
+def contour(surface: Surface, outward: Floats) -> Floats:
+    """Where the surface turns from the viewer: segments (k, 2, 3) mm, one in each triangle it crosses."""
+    facing = surface.vertex_normals @ outward
+    facing = np.where(facing == 0.0, 1e-12, facing)[surface.triangles]
+    front = facing > 0
+    crossed = front.any(axis=1) & ~front.all(axis=1)
+    corners, facing, front = surface.vertices_mm[surface.triangles[crossed]], facing[crossed], front[crossed]
+    alone = np.where(front.sum(axis=1) == 1, np.argmax(front, axis=1), np.argmin(front, axis=1))
+    rows = np.arange(len(corners))
+    ends = []
+    for step in (1, 2):
+        other = (alone + step) % 3
+        a, b = facing[rows, alone], facing[rows, other]
+        t = (a / (a - b))[:, None]
+        ends.append(corners[rows, alone] + t * (corners[rows, other] - corners[rows, alone]))
+    return np.stack(ends, axis=1)
+
+
+def _pieces(points: Floats) -> Floats:
+    """Segments (2 k, 2) as one polyline with rows of NaN between them."""
+    pairs = points.reshape(-1, 2, 2)
+    return np.concatenate([pairs, np.full((len(pairs), 1, 2), np.nan)], axis=1).reshape(-1, 2)
 
 
 def _axes(view: View, flat: Flatten, p: Mapping[str, Floats]) -> list[Line]:
@@ -107,8 +141,8 @@ def _axes(view: View, flat: Flatten, p: Mapping[str, Floats]) -> list[Line]:
         ("hip_center", "ankle_center", "load line"),
     ):
         if a in p and b in p:
-            points = flat(np.stack([p[a], p[b]]))
-            lines.append(Line(view=view, kind="mechanical axis", points_mm=points, label=label))
+            kind: Kind = "load line" if label == "load line" else "mechanical axis"
+            lines.append(Line(view=view, kind=kind, points_mm=flat(np.stack([p[a], p[b]])), label=label))
     for bone in ("femoral", "tibial"):
         ends = [f"{bone}_shaft_{end}" for end in ("proximal", "distal")]
         if all(end in p for end in ends):
@@ -116,28 +150,109 @@ def _axes(view: View, flat: Flatten, p: Mapping[str, Floats]) -> list[Line]:
             lines.append(Line(view=view, kind="shaft axis", points_mm=points, label=f"{bone} shaft axis"))
     for name in ("hip_center", "femoral_knee_center", "tibial_knee_center", "ankle_center"):
         if name in p:
-            label = name.replace("_", " ")
+            label = name.replace("_", " ").replace("center", "centre")
             lines.append(Line(view=view, kind="point", points_mm=flat(p[name]), label=label))
     return lines
 
 
-def _joint_lines(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[Line]:
+def _close_up(lines: list[Line]) -> list[Line]:
+    """The same lines for the knee alone: what lies outside its square is left out, axes are cut at it."""
+    result = []
+    for line in lines:
+        points = line.points_mm
+        if line.kind in ("mechanical axis", "shaft axis", "arc"):
+            t = np.linspace(0.0, 1.0, 400)[:, None]
+            points = points[0] + t * (points[1] - points[0])
+        inside = (np.abs(points) < CLOSE_UP_MM).all(axis=1)
+        if line.kind == "outline":
+            pieces = points.reshape(-1, 3, 2)
+            points = pieces[(np.abs(pieces[:, :2]) < CLOSE_UP_MM).all(axis=(1, 2))].reshape(-1, 2)
+        else:
+            points = points[inside]
+        if len(points) and line.kind != "load line":
+            label = line.label if line.kind in ("point", "outline") else ""
+            result.append(Line(view="knee", kind=line.kind, points_mm=points, label=label))
+    return result
+
+
+def _said(alignment: Alignment, name: str, short: str) -> str:
+    measure = alignment.angles[name].measure
+    return f"{short} {measure.value:.1f}° ± {measure.sd:.1f}°" if measure.known else ""
+
+
+def _joint_lines(view: View, flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[Line]:
+    """The two lines of the knee with the angles that they make with the axes, and between them."""
     lines = []
-    for a, b, angle, short in (
-        ("distal_medial_condyle", "distal_lateral_condyle", "mldfa_deg", "mLDFA"),
-        ("medial_plateau", "lateral_plateau", "mpta_deg", "MPTA"),
-        ("plafond_medial", "plafond_lateral", "mldta_deg", "mLDTA"),
+    femur_axis = ("hip_center", "femoral_knee_center")
+    tibia_axis = ("ankle_center", "tibial_knee_center")
+    for ends, axis, name, short in (
+        (("distal_lateral_condyle", "distal_medial_condyle"), femur_axis, "mldfa_deg", "mLDFA"),
+        (("medial_plateau", "lateral_plateau"), tibia_axis, "mpta_deg", "MPTA"),
     ):
-        if a not in p or b not in p:
+        if any(end not in p for end in ends):
             continue
-        ends = np.stack([p[a], p[b]])
-        middle, half = ends.mean(axis=0), 0.5 * (ends[0] - ends[1])
-        half = half * (42.0 / max(float(np.linalg.norm(half)), 1e-9))
-        measure = alignment.angles[angle].measure
-        label = f"{short} {measure.value:.1f}°" if measure.known else ""
-        points = flat(np.stack([middle + half, middle - half]))
+        a, b = (flat(p[end])[0] for end in ends)
+        middle, along = 0.5 * (a + b), (a - b) / max(float(np.linalg.norm(a - b)), 1e-9)
+        points = np.stack([middle + 44.0 * along, middle - 44.0 * along])
+        lines.append(
+            Line(view=view, kind="joint line", points_mm=points, label=_said(alignment, name, short))
+        )
+        if not all(n in p for n in axis):
+            continue
+        far, near = (flat(p[n])[0] for n in axis)
+        start, end = (np.arctan2(*v[::-1]) for v in (far - near, along))
+        end += 2.0 * np.pi * np.round((start - end) / (2.0 * np.pi))
+        t = np.linspace(start, end, 33)
+        hit = _meet(near, far - near, middle, along)
+        arc = hit + 19.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
+        lines.append(Line(view=view, kind="arc", points_mm=arc))
+    ends = [line.points_mm for line in lines if line.kind == "joint line"]
+    if len(ends) == 2:  # the first line begins laterally, the second medially
+        between = np.stack([ends[0][0], ends[1][1]])
+        lines.append(
+            Line(view=view, kind="arc", points_mm=between, label=_said(alignment, "jlca_deg", "JLCA"))
+        )
+    return lines
+
+
+def _meet(p: Floats, along: Floats, q: Floats, other: Floats) -> Floats:
+    """The point where two lines of the page meet."""
+    t = np.linalg.solve(np.stack([along, -other], axis=1), q - p)
+    return np.asarray(p + t[0] * along)
+
+
+def _hip_and_ankle(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[Line]:
+    lines = []
+    if "hip_center" in p and "femoral_neck_center" in p:
+        head, neck = flat(p["hip_center"])[0], flat(p["femoral_neck_center"])[0]
+        points = np.stack([head, head + 2.1 * (neck - head)])
+        label = _said(alignment, "nsa_deg", "neck-shaft angle")
+        lines.append(Line(view="frontal", kind="shaft axis", points_mm=points, label=label))
+    if "plafond_medial" in p and "plafond_lateral" in p:
+        ends = np.stack([p["plafond_medial"], p["plafond_lateral"]])
+        points = flat(ends.mean(axis=0) + np.array([[1.3], [-1.3]]) * (ends[0] - ends[1]))
+        label = _said(alignment, "mldta_deg", "mLDTA")
         lines.append(Line(view="frontal", kind="joint line", points_mm=points, label=label))
     return lines
+
+
+def _notes(outlines: list[Line], alignment: Alignment) -> list[Line]:
+    """The side as on a radiograph, and what is predicted rather than seen."""
+    if not outlines:
+        return []
+    everything = np.concatenate([line.points_mm for line in outlines])
+    (left, bottom), (_, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    notes = [(left, top, alignment.side[0].upper())]
+    hka = alignment.angles["hka_deg"]
+    if hka.measure.known and hka.measure.method.startswith("predicted"):
+        low, high = hka.interval
+        text = (
+            f"HKA {hka.measure.value:.0f}° (95 % interval {low:.0f}° to {high:.0f}°),\n{hka.measure.method}"
+        )
+        notes.append((left, bottom - 0.06 * (top - bottom), text))
+    return [
+        Line(view="frontal", kind="note", points_mm=np.array([[x, y]]), label=text) for x, y, text in notes
+    ]
 
 
 def _arcs(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[Line]:
@@ -155,4 +270,4 @@ def _arcs(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[
         end = end - 2.0 * np.pi if end > start else end
     t = np.linspace(start, end, 49)
     points = 0.5 * (knee + plateau) + 60.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
-    return [Line(view="frontal", kind="arc", points_mm=points, label=f"HKA {measure.value:.1f}°")]
+    return [Line(view="frontal", kind="arc", points_mm=points, label=_said(alignment, "hka_deg", "HKA"))]

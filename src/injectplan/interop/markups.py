@@ -115,6 +115,15 @@ _AXES = {
     "distal condyles": ("distal_medial_condyle", "distal_lateral_condyle"),
     "tibial plateau": ("medial_plateau", "lateral_plateau"),
     "posterior condyles": ("posterior_medial_condyle", "posterior_lateral_condyle"),
+    "load line": ("hip_center", "ankle_center"),
+    "femoral shaft axis": ("femoral_shaft_proximal", "femoral_shaft_distal"),
+    "tibial shaft axis": ("tibial_shaft_proximal", "tibial_shaft_distal"),
+    "femoral neck axis": ("hip_center", "femoral_neck_center"),
+    "posterior tibial condyles": ("posterior_medial_plateau", "posterior_lateral_plateau"),
+    "malleoli": ("medial_malleolus", "lateral_malleolus"),
+    "plafond": ("plafond_medial", "plafond_lateral"),
+    "iliac spines": ("anterior_superior_iliac_spine", "opposite_anterior_superior_iliac_spine"),
+    "acetabular axis": ("acetabular_center", "acetabular_opening_point"),
 }
 
 
@@ -125,7 +134,7 @@ def write_axes(alignment: Alignment, path: str | Path) -> None:
         ends = {n: alignment.landmarks[n].position_mm for n in (start, end) if n in alignment.landmarks}
         known = {n: position for n, position in ends.items() if position is not None}
         if len(known) == 2:
-            markups.append(line(name, known, description=NOT_A_DEVICE, color=_COLORS[k]))
+            markups.append(line(name, known, description=NOT_A_DEVICE, color=_COLORS[k % len(_COLORS)]))
     write_document(markups, path)
 
 

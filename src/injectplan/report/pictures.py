@@ -303,8 +303,27 @@ def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
 
 def alignment_drawing(drawing: Sequence[Line]) -> Bytes:
     """Draw the leg's outlines, axes, arcs and labels, frontal and sagittal, as surgeons draw them."""
+    figure = _alignment_figure(drawing)
+    with mpl.rc_context(STYLE):
+        return array_of(figure)
+
+
+def alignment_svg(drawing: Sequence[Line]) -> str:
+    """Draw the same as SVG: the same bytes for the same leg."""
+    text = io.StringIO()
+    with mpl.rc_context(
+        STYLE | {"svg.hashsalt": "injectplan", "svg.fonttype": "none", "path.simplify": True}
+    ):
+        _alignment_figure(drawing).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()
+
+
+_VIEWS = {"frontal": "from the front", "knee": "the knee from the front", "sagittal": "from the side"}
+
+
+def _alignment_figure(drawing: Sequence[Line]) -> Figure:
     views = list(dict.fromkeys(line.view for line in drawing))
-    figure = Figure(figsize=(10.0, 7.0), dpi=100)
+    figure = Figure(figsize=(4.6 * max(2, len(views)), 8.0), dpi=100)
     with mpl.rc_context(STYLE):
         axes = figure.subplots(1, max(1, len(views)), squeeze=False)[0]
         for axis, view in zip(axes, views, strict=False):
@@ -313,35 +332,46 @@ def alignment_drawing(drawing: Sequence[Line]) -> Bytes:
                 _draw_line(axis, line)
             _label_lines(axis, lines)
             axis.set_aspect("equal")
-            axis.set_title(view, fontsize=10)
+            axis.set_title(_VIEWS[view], fontsize=10)
             axis.set_axis_off()
         figure.tight_layout()
-        return array_of(figure)
+    return figure
 
 
 _LINES: dict[str, dict[str, Any]] = {
-    "outline": {"color": "0.70", "marker": ".", "ms": 1.2, "lw": 0},
-    "mechanical axis": {"color": "#1f5fa8", "lw": 1.8},
-    "shaft axis": {"color": "#1f5fa8", "lw": 1.2, "ls": "--"},
-    "joint line": {"color": "#b5502c", "lw": 1.6},
-    "arc": {"color": "#2c7a3f", "lw": 1.3},
+    "outline": {"color": "0.62", "lw": 0.7},
+    "mechanical axis": {"color": "#1f5fa8", "lw": 1.6},
+    "load line": {"color": "0.35", "lw": 0.9, "ls": ":"},
+    "shaft axis": {"color": "#1f5fa8", "lw": 1.1, "ls": "--"},
+    "joint line": {"color": "#b5502c", "lw": 1.4},
+    "arc": {"color": "#2c7a3f", "lw": 1.2},
     "point": {"color": "black", "marker": "o", "ms": 3, "lw": 0},
+    "note": {"color": "0.25"},
 }
 
 
 def _draw_line(axis: Axes, line: Line) -> None:
+    if line.kind == "note":
+        x, y = line.points_mm[0]
+        size = 16 if len(line.label) == 1 else 8
+        axis.text(x, y, line.label, fontsize=size, color=_LINES["note"]["color"], va="top", ha="left")
+        return
     axis.plot(line.points_mm[:, 0], line.points_mm[:, 1], **_LINES[line.kind])
+
+
+def _middle(line: Line) -> npt.NDArray[np.float64]:
+    """Where a label's leader ends: half way along a line, at a point itself."""
+    n = len(line.points_mm)
+    return np.asarray(0.5 * (line.points_mm[(n - 1) // 2] + line.points_mm[n // 2]))
 
 
 def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
     """Write the labels in one column beside the leg, in the order of their height, with leaders."""
     everything = np.concatenate([line.points_mm for line in lines])
-    (_, bottom), (right, top) = everything.min(axis=0), everything.max(axis=0)
-    gap = 0.030 * (top - bottom)
-    named = [line for line in lines if line.label and line.kind != "outline"]
-    marks = sorted(
-        ((line.points_mm[len(line.points_mm) // 2], line) for line in named), key=lambda mark: -mark[0][1]
-    )
+    (_, bottom), (right, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    gap = 0.036 * (top - bottom)
+    named = [line for line in lines if line.label and line.kind not in ("outline", "note")]
+    marks = sorted(((_middle(line), line) for line in named), key=lambda mark: -mark[0][1])
     heights = np.array([where[1] for where, _ in marks])
     for i in range(1, len(heights)):
         heights[i] = min(heights[i], heights[i - 1] - gap)
@@ -352,8 +382,8 @@ def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
     column = right + 0.06 * (top - bottom)
     for (where, line), height in zip(marks, heights, strict=True):
         colour = _LINES[line.kind]["color"]
-        axis.plot([where[0], column - 4], [where[1], height], color=colour, lw=0.5, alpha=0.6)
-        axis.text(column, height, line.label, fontsize=7.5, va="center", color=colour)
+        axis.plot([where[0], column], [where[1], height], color=colour, lw=0.5, alpha=0.6)
+        axis.text(column + 0.01 * (top - bottom), height, line.label, fontsize=8, va="center", color=colour)
 
 
 def dose_plots(

@@ -58,7 +58,9 @@ def write_alignment(document: Document, drawn: tuple[Alignment, Mapping[str, Sur
     alignment, bones = drawn
     _write_json(document, folder / "alignment.json")
     write_axes(alignment, folder / "axes.mrk.json")
-    pictures.save(pictures.alignment_drawing(alignment_drawing(alignment, bones)), folder / "alignment.png")
+    drawing = alignment_drawing(alignment, bones)
+    pictures.save(pictures.alignment_drawing(drawing), folder / "alignment.png")
+    (folder / "alignment.svg").write_text(pictures.alignment_svg(drawing), encoding="utf-8")
 
 
 def write_plan(plan: Plan | None, document: Document, folder: Path) -> None:
