@@ -206,9 +206,9 @@ def _joint_lines(view: View, flat: Flatten, p: Mapping[str, Floats], alignment: 
         hit = _meet(near, far - near, middle, along)
         arc = hit + 19.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
         lines.append(Line(view=view, kind="arc", points_mm=arc))
-    ends = [line.points_mm for line in lines if line.kind == "joint line"]
-    if len(ends) == 2:  # the first line begins laterally, the second medially
-        between = np.stack([ends[0][0], ends[1][1]])
+    drawn = [line.points_mm for line in lines if line.kind == "joint line"]
+    if len(drawn) == 2:  # the first line begins laterally, the second medially
+        between = np.stack([drawn[0][0], drawn[1][1]])
         lines.append(
             Line(view=view, kind="arc", points_mm=between, label=_said(alignment, "jlca_deg", "JLCA"))
         )
