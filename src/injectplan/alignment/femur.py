@@ -306,7 +306,7 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         notch = _notch_point(region, square, line, distal[1], distal[0])
         before = middle
         middle = notch + 0.25 * width * y
-        if np.linalg.norm(middle - before) < 1e-5 and np.linalg.norm(y - proximal) < 1e-7:
+        if np.linalg.norm(middle - before) < 1e-3 and np.linalg.norm(y - proximal) < 1e-5:
             break
         proximal = y
     cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch)
