@@ -1,5 +1,7 @@
 """The drawing: outlines are contours, lines lie where the landmarks are, arcs show the angles they name."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import oracles_alignment as legs
 from injectplan.alignment import alignment_drawing, measure_alignment
 from injectplan.alignment.drawing import contour, view_axes
 from injectplan.imaging.values import Surface
+from injectplan.interop.markups import read_lines, write_axes
 from injectplan.report import pictures
 
 
@@ -65,3 +68,24 @@ def test_the_picture_is_written_twice_alike(bones, alignment):
     picture = pictures.alignment_drawing(drawing)
     assert (picture == pictures.alignment_drawing(drawing)).all()
     assert (picture < 250).any(axis=2).mean() > 0.005
+
+
+def test_the_axes_for_slicer_are_lps_lines_between_the_landmarks(alignment, tmp_path):
+    write_axes(alignment, tmp_path / "axes.mrk.json")
+    markups = json.loads((tmp_path / "axes.mrk.json").read_text())["markups"]
+    assert {m["coordinateSystem"] for m in markups} == {"LPS"}
+    first = markups[0]["controlPoints"][0]
+    hip = alignment.landmarks["hip_center"].position_mm
+    np.testing.assert_allclose(first["position"], hip * [-1.0, -1.0, 1.0], atol=1e-5)
+    back = read_lines(tmp_path / "axes.mrk.json")
+    wanted = {
+        "femoral mechanical axis",
+        "tibial mechanical axis",
+        "load line",
+        "femoral neck axis",
+        "plafond",
+    }
+    assert wanted <= back.keys()
+    np.testing.assert_allclose(
+        back["load line"][1], alignment.landmarks["ankle_center"].position_mm, atol=1e-5
+    )
