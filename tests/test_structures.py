@@ -12,6 +12,7 @@ TISSUES = [
     "fat",
     "muscle",
     "tendon",
+    "fascia",
     "cartilage",
     "meniscus",
     "cortical_bone",

@@ -47,6 +47,29 @@ def grain_mm(grey: Grey, region: Mask, pixel_mm: float) -> tuple[float, float]:
     return tuple(_width(line / line[0], pixel_mm) for line in (correlation[:, 0], correlation[0]))
 
 
+def grain_over(
+    grey: Grey, region: Mask, pixel_mm: float, window_mm: float = 4.0
+) -> tuple[float, float] | None:
+    """Median grain of the windows that lie in a region, or None where none does; half of a window apart.
+
+    The lowest window is 1.2 mm, for layers thinner than `window_mm`.
+    """
+    wide = round(window_mm / pixel_mm)
+    for tall in (wide, wide // 2, round(1.2 / pixel_mm)):
+        inside = ndimage.uniform_filter(region.astype(np.float64), (tall, wide)) > 0.995
+        found = []
+        for y in range(tall // 2, grey.shape[0] - tall // 2, max(1, tall // 2)):
+            for x in range(wide // 2, grey.shape[1] - wide // 2, max(1, wide // 2)):
+                if inside[y, x]:
+                    box = np.zeros(grey.shape, bool)
+                    box[y - tall // 2 : y + tall // 2, x - wide // 2 : x + wide // 2] = True
+                    found.append(grain_mm(grey, box, pixel_mm))
+        if found:
+            axial, lateral = np.median(found, axis=0)
+            return float(axial), float(lateral)
+    return None
+
+
 def _width(falling: npt.NDArray[np.float64], pixel_mm: float) -> float:
     below = int(np.argmax(falling < 0.5))
     before = falling[below - 1]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from injectplan.measure import Measure, Notice, Verdict
     from injectplan.phantoms import make_phantom, phantom_names
     from injectplan.planning import Constraints, Plan, Trajectory, plan_injection
-    from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, simulate_frame
+    from injectplan.ultrasound import AcousticScene, ColourMode, Display, Frame, NeedlePose, simulate_frame
     from injectplan.workflow import CaseResult, run_case
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _HOMES = {
     "measure": ("Measure", "Notice", "Verdict"),
     "phantoms": ("make_phantom", "phantom_names"),
     "planning": ("Constraints", "Plan", "Trajectory", "plan_injection"),
-    "ultrasound": ("AcousticScene", "Display", "Frame", "NeedlePose", "simulate_frame"),
+    "ultrasound": ("AcousticScene", "ColourMode", "Display", "Frame", "NeedlePose", "simulate_frame"),
     "workflow": ("CaseResult", "run_case"),
 }  # fmt: skip
 _HOME = {name: room for room, names in _HOMES.items() for name in names}
@@ -63,6 +63,7 @@ __all__ = [
     "BadInputError",
     "Case",
     "CaseResult",
+    "ColourMode",
     "Constraints",
     "Display",
     "DoseEstimate",

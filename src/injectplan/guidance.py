@@ -14,7 +14,7 @@ from injectplan.frames import Pose
 from injectplan.instruments import Needle
 from injectplan.kernels.cast import Bools, Floats
 from injectplan.planning.values import Plan, Trajectory
-from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, simulate_frame
+from injectplan.ultrasound import AcousticScene, ColourMode, Display, Frame, NeedlePose, simulate_frame
 
 FULL_CONTRAST_GREY = 100.0  # a needle this much over its surroundings counts as fully visible (assumed)
 RING_MM = (0.8, 2.5)  # surroundings: this far from the needle's wall
@@ -114,6 +114,7 @@ def preview_guidance(
     fill_states: Sequence[FillState] = (),
     display: Display | None = None,
     seed: int = 0,
+    colour: ColourMode | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Preview:
     """Simulate the frames of a needle advancing along a trajectory, then those of the fluid spreading.
@@ -121,7 +122,7 @@ def preview_guidance(
     plan : its first trajectory is taken.  needle : 22 gauge,
     50 mm unless given; longer when the way needs it.
     frames : number of steps from just under the skin to the tip.  fill_states : one frame each,
-    needle in place.
+    needle in place.  colour : colour those of them in which fluid leaves the needle.
     Raises BadInputError for a plan without trajectories or fewer than one frame.
     """
     if isinstance(plan, Plan):
@@ -144,7 +145,10 @@ def preview_guidance(
     made, seen = [], []
     for index, (inserted, state) in enumerate(steps):
         tube = needle_at(trajectory, used, inserted)
-        frame = simulate_frame(near, pose, needle=tube, fill=state, display=display, seed=seed)
+        flows = state is not None and state.jet_speed_mm_s > 0.0
+        frame = simulate_frame(
+            near, pose, needle=tube, fill=state, display=display, seed=seed, colour=colour if flows else None
+        )
         contrast = needle_contrast(frame, tube)
         made.append(replace(frame, visibility=contrast.score))
         seen.append(contrast)

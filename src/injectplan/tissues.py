@@ -87,10 +87,15 @@ _TABLE = (
     _of("muscle", 1090.4, 1588.4, 0.617, 1.083, 0.0, anisotropy=4.0, assumed=("anisotropy_db",)),
     _of("tendon", 1142.0, 1750.0, 1.260, 1.172, 16.0, anisotropy=20.0, assumed=("echo_db", "anisotropy_db")),
     _of(
-        "cartilage", 1099.5, 1639.6, 1.0, 1.0, -12.0,
+        "fascia", 1142.0, 1750.0, 1.260, 1.172, 24.0, anisotropy=6.0,
+        source=_ITIS + ", its tendon; echo 18-35 dB over muscle in public frames",
+        assumed=("speed_m_s", "attenuation_db_cm_mhz", "anisotropy_db"),
+    ),
+    _of(
+        "cartilage", 1099.5, 1639.6, 1.0, 1.0, -13.0,
         source=_ITIS + "; attenuation 1 dB/cm/MHz (range 1-5): IT'IS's 0.038 is implausibly low, and with "
         "more the bone under a trochlea's cartilage is darker than any public frame shows it",
-        assumed=("attenuation_db_cm_mhz",),
+        assumed=("attenuation_db_cm_mhz", "echo_db"),
     ),
     _of(
         "meniscus", 1099.5, 1639.6, 1.260, 1.172, 14.0,

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from injectplan.cli._common import DEFAULT, Common, finish, progress
 
+Switch = Annotated[bool, Parameter(negative="")]
 
-def command(case: Path, *, png: Path | None = None, common: Common = DEFAULT) -> int:
+
+def command(
+    case: Path, *, png: Path | None = None, injected: float = 0.0, colour: Switch = False,
+    trust: Switch = False, common: Common = DEFAULT,
+) -> int:  # fmt: skip
     """Simulate one B-mode frame, with labels, needle, depth, shadow and trust maps.
 
     Parameters
@@ -19,14 +26,22 @@ def command(case: Path, *, png: Path | None = None, common: Common = DEFAULT) ->
         Case file; its [view] fixes the probe, else trajectory 1 does.
     png
         Also write the picture.
+    injected
+        Fluid in the joint's cavity by then, mL.
+    colour
+        Colour the injected fluid by its speed along the beam.
+    trust
+        Tint in the picture what ray theory does not hold for.
     """
     from injectplan.workflow import simulate_case_frame, write_frame
 
     common.begin()
     with progress(common) as report:
-        frame, document = simulate_case_frame(case, seed=common.seed, progress=report)
+        frame, document = simulate_case_frame(
+            case, seed=common.seed, injected_ml=injected, colour=colour, progress=report
+        )
     if frame is not None:
-        write_frame(frame, document, common.out, png)
+        write_frame(frame, document, common.out, png, trust=trust)
 
     def table(shown: Console) -> None:
         if frame is None:

@@ -13,7 +13,7 @@ from injectplan.kernels.line_values import GRAIN, PATTERN
 
 INT8_SIGMA = 32.0  # int8 steps per standard deviation: clipped at four
 GAIN_STEP_DB = 0.125  # a pattern's uint8 is 128 + dB / step
-STYLES = {"subcutaneous_fat": 1, "muscle": 2, "tendon": 3, "fat": 4, "skin": 5}
+STYLES = {"subcutaneous_fat": 1, "muscle": 2, "tendon": 3, "fat": 4, "skin": 5, "fascia": 3}
 # Size of a pattern voxel in mm along its axes (first: along fibres or limb), by style.
 VOXEL_MM = {
     1: (0.60, 0.13, 0.45), 2: (0.50, 0.13, 0.13), 3: (0.60, 0.10, 0.16), 4: (0.35, 0.16, 0.30),
@@ -83,10 +83,13 @@ def _smooth(seed: int, widths: tuple[float, float, float]) -> Floats:
 
 
 def _layers(seed: int, count: int, undulation: float, width: float) -> Floats:
-    """Thin sheets across the second axis, `count` in its period, 1 on them; lengths in periods of a sheet."""
+    """Thin sheets across the second axis, `count` in its period, 1 on them and `width` voxels (sd) thick."""
     place = count * np.arange(PATTERN[1]) / PATTERN[1]
     phase = place[None, :, None] + undulation * _smooth(seed, (10.0, 9.0, 18.0))
-    return np.asarray(np.exp(-0.5 * ((phase - np.rint(phase)) / width) ** 2))
+    steep = 0.5 * np.abs(np.roll(phase, -1, axis=1) - np.roll(phase, 1, axis=1))
+    steep = np.where(steep > 0.25 * count, count / PATTERN[1], steep)  # the period's seam
+    off = np.abs(phase - np.rint(phase)) / np.maximum(steep, 1e-3)
+    return np.asarray(np.exp(-0.5 * (off / width) ** 2))
 
 
 def _couplet() -> Floats:
@@ -107,19 +110,19 @@ def pattern_volumes() -> Bytes:
     thick and 1-3 mm apart in muscle, fibrils in tendon, mottled fat pads.
     """
     fat = (
-        11.0 * _layers(11, 6, 0.45, 0.05) * np.clip(0.6 + 0.9 * _smooth(12, (7.0, 3.0, 11.0)), 0.0, 1.3)
-        + 7.0 * np.maximum(_smooth(13, (3.0, 1.2, 4.0)) - 0.5, 0.0)
+        17.0 * _layers(11, 4, 0.30, 0.9) * np.clip(1.6 * _smooth(12, (8.0, 3.0, 10.0)) - 0.1, 0.0, 1.2)
+        + 7.0 * np.maximum(_smooth(13, (3.0, 1.2, 4.0)) - 0.8, 0.0)
         + 1.3 * _smooth(14, (5.0, 7.0, 9.0))
-        - 3.7
+        - 2.2
     )
     muscle = (
-        6.0 * np.maximum(_smooth(21, (2.6, 1.2, 2.2)) - 0.6, 0.0)
-        + 8.0 * np.maximum(_smooth(22, (8.0, 1.4, 5.0)) - 0.9, 0.0)
-        + 2.0 * _smooth(23, (8.0, 9.0, 9.0))
-        - 3.5
+        9.0 * np.maximum(_smooth(21, (1.8, 0.65, 1.6)) - 0.55, 0.0)
+        + 9.0 * np.maximum(_smooth(22, (3.6, 0.75, 3.0)) - 0.8, 0.0)
+        + 2.0 * _smooth(23, (6.0, 9.0, 9.0))
+        - 3.2
     )
     tendon = 5.0 * _smooth(31, (14.0, 1.6, 3.0)) - 1.0
-    pad = 2.2 * _smooth(41, (3.0, 2.5, 3.5)) + 6.0 * np.maximum(_smooth(42, (6.0, 1.3, 6.0)) - 0.8, 0.0) - 3.2
+    pad = 3.6 * _smooth(41, (3.0, 0.9, 4.0)) + 8.0 * np.maximum(_smooth(42, (4.5, 0.7, 6.0)) - 0.8, 0.0) - 4.2
     skin = 2.0 * _smooth(51, (6.0, 1.5, 5.0)) + _couplet()
     stack = np.stack([fat, muscle, tendon, pad, skin])
     volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)

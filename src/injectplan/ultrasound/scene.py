@@ -26,7 +26,7 @@ from injectplan.ultrasound.tables import plane_offsets_mm
 CREASE_DEG = 35.0  # edges sharper than this keep the triangles' own normals
 # Mirror echo of the thin sheets round structures, dB re a perfect mirror; fitted to the greys of public
 # frames (fascia and aponeurosis 18-35 dB over muscle), used in pictures and not where physics is tested.
-MEMBRANE_DB = {"deep_fascia": -12.0, "muscle": -21.0, "tendon": -24.0, "skin": -22.0, "fat": -30.0}
+MEMBRANE_DB = {"deep_fascia": -12.0, "muscle": -18.0, "tendon": -24.0, "skin": -22.0, "fat": -30.0}
 LAYERED = ("subcutaneous_fat", "skin")  # their patterns follow the skin
 LIMB_MM = 45.0  # radius of the limb that patterns are unrolled on, where no joint gives it (assumed)
 FILL = "fill"
@@ -145,7 +145,7 @@ class AcousticScene:
             if not len(s.surface.triangles):
                 continue
             fibre = s.fibres
-            if fibre is None and s.tissue in ("muscle", "tendon", "nerve"):
+            if fibre is None and s.tissue in ("muscle", "tendon", "fascia", "nerve"):
                 fibre = _pennate(axes) if s.tissue == "muscle" else axes[2]
             kind = "deep_fascia" if name == "deep_fascia" else "skin" if name == "skin" else s.tissue
             pieces.append(
@@ -173,12 +173,14 @@ class AcousticScene:
         fill: FillState | None = None,
         texture_to_patient: Pose | None = None,
         fibres: Mapping[str, Floats] | None = None,
+        membranes_db: Mapping[str, float] | None = None,
         points_mm: npt.ArrayLike = (),
         point_amplitude: npt.ArrayLike = 1.0,
     ) -> AcousticScene:
         """Make a scene of named closed surfaces with (surface, tissue, priority), for closed forms and tests.
 
         texture_to_patient : where grain and patterns are fixed; fat's layers lie across its z axis.
+        membranes_db : mirror echo of a thin sheet round a solid, re a perfect mirror; in pictures only.
         points_mm (n, 3) : ideal point targets of `point_amplitude` re a perfect mirror.
         """
         pose = texture_to_patient or Pose.identity()
@@ -187,11 +189,13 @@ class AcousticScene:
                 name=name, surface=surface, tissue=tissue, priority=priority,
                 fibre=(fibres or {}).get(name, pose.rotation[:, 0]),
                 radial=tissue in LAYERED,
+                membrane_db=(membranes_db or {}).get(name, -math.inf),
             )
             for name, (surface, tissue, priority) in solids.items()
         ]  # fmt: skip
         scene = _scene(
             pieces, probe, background=background, tissues=tissues, fill=fill, axes=pose.rotation.T,
+            pattern_axes=pose.rotation.T[[0, 2, 1]],  # as a joint's: across, deep, along
             origin_mm=pose.translation_mm, limb_axes=pose.rotation.T[[2, 0, 1]],
             limb_origin_mm=pose.translation_mm - LIMB_MM * pose.rotation[:, 2],
         )  # fmt: skip
@@ -319,6 +323,7 @@ def mesh_of(surfaces: list[Surface], bounds_mm: Floats | None = None) -> Mesh:
 def _scene(
     pieces: list[_Piece], probe: Probe, *, background: str, tissues: Mapping[str, Tissue] | None,
     fill: FillState | None, axes: Floats, origin_mm: Floats, limb_axes: Floats, limb_origin_mm: Floats,
+    pattern_axes: Floats | None = None,
 ) -> AcousticScene:  # fmt: skip
     pieces = [piece for piece in pieces if len(piece.surface.triangles)]
     for piece in pieces:
@@ -345,7 +350,10 @@ def _scene(
         style=frozen(styles, np.int32),
         fibre=frozen([p.fibre if p.fibre is not None else axes[2] for p in all_pieces], np.float64),
         axes=frozen(
-            [_pattern_axes(s, p, axes) if s else np.eye(3) for s, p in zip(styles, all_pieces, strict=True)],
+            [
+                _pattern_axes(s, p, axes if pattern_axes is None else pattern_axes) if s else np.eye(3)
+                for s, p in zip(styles, all_pieces, strict=True)
+            ],
             np.float64,
         ),
         radial=frozen([p.radial for p in all_pieces], np.uint8),

@@ -12,11 +12,13 @@ from injectplan.errors import BadInputError
 from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.instruments import Probe
-from injectplan.kernels import beam, crossing, echo
+from injectplan.kernels import beam, clutter, crossing, doubt, echo
 from injectplan.kernels import line_values as values
 from injectplan.kernels import needle as needles
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import uniforms
+from injectplan.ultrasound.bubbles import bubbles
+from injectplan.ultrasound.colour import ColourMap, ColourMode, colour_map
 from injectplan.ultrasound.patterns import (
     INT8_SIGMA,
     circle_table,
@@ -34,13 +36,19 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
 # A convex face is pressed in until its sides couple too; the tissue it meets rises to it (assumed).
 PRESSED_MM = 10.0
-VEIL_DB = -41.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
+VEIL_DB = -44.5  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -0.75  # its decay with depth, after TGC; the same
 # Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
 # plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
 # beam, a third of that contrast at 25-50 degrees, a tip that stays bright.
 NEEDLE_DB, NEEDLE_SHOWN_DB = (-19.5, -20.0, 0.0), (-9.0, -12.0, 11.0)
 PLACES = 32  # lines under work at once, at most; more than threads, so that these share the work evenly
+# Haze of a scanner's picture: a share of the neighbourhood's power, which counts up to CLUTTER_CAP_DB re a
+# perfect mirror, trailing into the depth after TGC; fitted to the grey of vessels in public frames (0.41 of
+# the ring round them) and of fluid in knees (up to 0.3 of fat).
+CLUTTER_DB, CLUTTER_CAP_DB, CLUTTER_TRAIL_MM, CLUTTER_REACH_MM = -25.5, -33.5, 6.5, 3.0
+BORE_MM = 0.413  # of a jet without a needle: 22 gauge
+LOST = 1e-3  # two-way amplitude under which nothing is to be trusted: 60 dB
 DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
 _NO_FLUID = mesh_of([])
 
@@ -72,7 +80,8 @@ class FrameBuffers:
         self.row_re, self.row_im = single(lines, n), single(lines, n)
         self.power, self.side, self.sum = single(lines, n), single(lines, n), single(lines, n)
         self.envelope, self.grey, self.smooth = single(lines, n), single(lines, n), single(lines, n)
-        self.marks = np.zeros(lines)
+        self.marks, self.mean = np.zeros(lines), single(n)
+        self.tops, self.aside = single(w), np.zeros(w, np.uint8)
         self.labels = np.zeros((h, w), np.uint16)
         self.bmode, self.needle = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
         self.shadow, self.trusted = single(h, w), np.zeros((h, w), np.bool_)
@@ -136,12 +145,17 @@ def _texture(scene: AcousticScene, tables: Tables, seed: int, pose: Pose, steer_
     )  # fmt: skip
 
 
+def _tgc_slope(probe: Probe) -> float:
+    """Mean rise of the gain with depth, dB per mm, at least 0: what decays must outrun on the screen."""
+    if len(probe.tgc_db) < 2:
+        return 0.0
+    return max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
+
+
 def _options(scene: AcousticScene) -> values.Options:
     probe = scene.probe
     neper = math.log(10.0) / 20.0
-    slope = 0.0
-    if len(probe.tgc_db) > 1:
-        slope = max(0.0, (probe.tgc_db[-1] - probe.tgc_db[0]) / probe.depth_mm)
+    slope = _tgc_slope(probe)
     veil = 0.0 if probe.raw or not probe.veil else math.exp(neper * VEIL_DB)
     film = GEL_MM if probe.kind == "linear" else PRESSED_MM
     return values.Options(
@@ -189,12 +203,14 @@ def simulate_frame(
     display: Display | None = None,
     seed: int = 0,
     buffers: FrameBuffers | None = None,
+    colour: ColourMode | None = None,
 ) -> Frame:
     """Simulate one B-mode frame with its registered maps.
 
     scene : tissues and probe.  probe_to_patient : the probe's pose.  needle : drawn as a steel tube.
     fill : injected fluid (instead of the scene's own).  display : the picture's size.  seed : of the grain
     and the noise.  buffers : room to compute in; the frame then shares it, and the next one overwrites it.
+    colour : also colour the injectate by its speed along the beam, from the fill state's jet.
     Raises BadInputError when the buffers belong to another scene, probe or display.
     """
     shown = display or (buffers.display if buffers else Display())
@@ -207,6 +223,10 @@ def simulate_frame(
     fluid = _fluid(state, scene)
     rod, steel = _steel(needle, probe)
     medium, options = scene.medium(), _options(scene)
+    points, loud = scene.points_mm, scene.point_amplitude
+    if not probe.raw:
+        places, echoes = bubbles(state, fluid.tree, probe_to_patient, probe.face_mm, probe.depth_mm, seed + 3)
+        points, loud = np.concatenate([points, places]), np.concatenate([loud, echoes])
     middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))
     order = [i for i in range(len(t.looks_deg)) if i != middle] + [middle]
     rays = _rays(probe, t, probe_to_patient, probe.steer_deg)
@@ -228,7 +248,7 @@ def simulate_frame(
             columns if look == middle else columns._replace(last=columns.first),
         )
         beam.focus_lines(
-            t.focus, steel, scene.points_mm, scene.point_amplitude, rays, b.walked, b.row_re, b.row_im,
+            t.focus, steel, points, loud, rays, b.walked, b.row_re, b.row_im,
             b.power,
             b.marks, b.envelope,
         )  # fmt: skip
@@ -241,17 +261,50 @@ def simulate_frame(
         steel, matrix, t.half_slice_mm, t.scan, t.depth_mm, t.step_mm, DOUBT_MM, t.pixel_mm, b.needle,
         b.trusted,
     )  # fmt: skip
+    doubt.doubt_more(
+        t.scan, t.samples, b.marks, t.depth_mm, b.shadow, np.float32(LOST), probe.wavelength_mm, t.pixel_mm,
+        b.tops, b.aside, b.trusted,
+    )  # fmt: skip
+    coloured = None
+    if colour is not None:
+        bore = needle.inner_mm if needle is not None else BORE_MM
+        coloured = _coloured(scene, b, t, state, colour, bore, matrix, seed)
     return Frame(
         bmode=b.bmode, envelope_db=b.envelope, sample_mm=t.step_mm, line_origin_mm=rays.origin,
         line_direction=rays.direction, labels=b.labels, label_names=scene.label_names, needle=b.needle,
         shadow=b.shadow, trust=b.trusted, depth_mm=t.depth_mm, pixel_to_patient=matrix,
-        probe_to_patient=probe_to_patient, assumed=scene.assumed,
+        probe_to_patient=probe_to_patient, assumed=scene.assumed, colour=coloured,
         extra={"contact_fraction": float(b.walked.contact.mean())},
+    )  # fmt: skip
+
+
+def _coloured(
+    scene: AcousticScene, b: FrameBuffers, t: Tables, state: FillState | None, mode: ColourMode, bore_mm: float,
+    matrix: Floats, seed: int,
+) -> ColourMap:  # fmt: skip
+    lean = mode.steer_deg if scene.probe.kind == "linear" else 0.0
+    turn = matrix[:3, :3] @ np.linalg.inv(t.pixel_to_probe[:3, :3])
+    beams = np.ascontiguousarray(line_frames(scene.probe, lean)[1] @ turn.T)
+    return colour_map(
+        state, mode, scene.probe, bore_mm=bore_mm, to_patient=matrix, scan=t.scan, samples=t.samples,
+        directions=beams, labels=b.labels, fluid=len(scene.names), shadow=b.shadow, seed=seed + 2,
+    )  # fmt: skip
+
+
+def _haze(b: FrameBuffers, t: Tables, probe: Probe, seed: int, compounded: bool) -> None:
+    fall = 1.0 / CLUTTER_TRAIL_MM + _tgc_slope(probe) * math.log(10.0) / 10.0  # nepers of power a mm
+    clutter.add_clutter(
+        b.sum if compounded else b.power, not compounded, np.float32(10.0 ** (CLUTTER_CAP_DB / 10.0)),
+        10.0 ** (CLUTTER_DB / 10.0), np.float32(math.exp(-t.step_mm * fall)),
+        max(1, round(CLUTTER_REACH_MM * probe.lines / probe.face_mm)), exponential_table(), seed + 1, b.side,
+        b.mean,
     )  # fmt: skip
 
 
 def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bool) -> None:
     noise = 0.0 if probe.raw else 10.0 ** (probe.noise_db / 10.0)
+    if not probe.raw and probe.texture:
+        _haze(b, t, probe, seed, compounded)
     beam.grey_lines(
         b.sum if compounded else b.power, b.walked.contact, t.gain_db, np.float32(-probe.dynamic_range_db),
         float(probe.dynamic_range_db), np.float32(noise), exponential_table(), seed, b.envelope,

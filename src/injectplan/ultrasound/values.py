@@ -11,6 +11,7 @@ import numpy.typing as npt
 from injectplan.errors import BadInputError
 from injectplan.frames import Pose
 from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32
+from injectplan.ultrasound.colour import ColourMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +71,8 @@ class Frame:
 
     bmode (h, w) uint8 · envelope_db (lines, samples) float32 · labels (h, w) uint16 · needle (h, w) uint8 ·
     shadow (h, w) float32 0–1 · trust (h, w) bool · depth_mm (h, w) float32, NaN outside the image ·
-    pixel_to_patient (4, 4): (column, row, 0, 1) → RAS mm at the pixel's centre.
+    pixel_to_patient (4, 4): (column, row, 0, 1) → RAS mm at the pixel's centre.  colour : speed along the
+    beam where colour mode was asked for, else None.
     """
 
     bmode: Bytes
@@ -88,4 +90,5 @@ class Frame:
     probe_to_patient: Pose
     visibility: float = float("nan")
     assumed: tuple[str, ...] = ()
+    colour: ColourMap | None = None
     extra: Mapping[str, float] = field(default_factory=dict)

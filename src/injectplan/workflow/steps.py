@@ -36,7 +36,7 @@ from injectplan.injection import (
 from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
-from injectplan.ultrasound import Frame
+from injectplan.ultrasound import ColourMode, Frame
 from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, joint_of
 
 Progress = Callable[[str, float], None]
@@ -184,13 +184,20 @@ def _refused_plan(error: RefusedError) -> Document:
 
 
 def simulate_case_frame(
-    path: Path, *, seed: int | None, progress: Progress | None = None
-) -> tuple[Frame | None, Document]:
-    """Simulate a case's frame, timed over 30 warm repeats; None when no trajectory could show one."""
+    path: Path, *, seed: int | None, injected_ml: float = 0.0, colour: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Frame | None, Document]:  # fmt: skip
+    """Simulate a case's frame, timed over 30 warm repeats; None when no trajectory could show one.
+
+    injected_ml, colour : fluid in the cavity, and whether its flow is coloured; the timing is without colour.
+    """
     case = reseeded(read_case(path), seed)
     timer = FrameTimer(repeats=30)
     try:
-        frame = frame_of(case, progress=progress, timer=timer)
+        frame = frame_of(
+            case, injected_ml=injected_ml, colour=ColourMode() if colour else None, progress=progress,
+            timer=timer,
+        )  # fmt: skip
     except RefusedError as error:
         return None, refused(error)
     return frame, {**frame_document(frame), "frame_ms": list(timer.median_p95_ms)}

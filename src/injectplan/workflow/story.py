@@ -15,11 +15,12 @@ import numpy as np
 from injectplan import files, imaging
 from injectplan.alignment import Alignment, measure_alignment
 from injectplan.anatomy import Ellipse, build_joint, load_joint, structures_of
-from injectplan.anatomy.model import JointModel
+from injectplan.anatomy.cavity import fill_cavity
+from injectplan.anatomy.model import FillState, JointModel
 from injectplan.casefile import Case
 from injectplan.casefile.values import AnatomySource
 from injectplan.documents import provenance
-from injectplan.errors import RefusedError
+from injectplan.errors import BadInputError, RefusedError
 from injectplan.frames import Pose
 from injectplan.guidance import Preview, preview_guidance
 from injectplan.imaging import LabelMap, Surface
@@ -29,7 +30,14 @@ from injectplan.measure import Notice
 from injectplan.phantoms import make_phantom
 from injectplan.planning import Plan, plan_injection
 from injectplan.structures import structure
-from injectplan.ultrasound import AcousticScene, Frame, FrameBuffers, NeedlePose, simulate_frame
+from injectplan.ultrasound import (
+    AcousticScene,
+    ColourMode,
+    Frame,
+    FrameBuffers,
+    NeedlePose,
+    simulate_frame,
+)
 from injectplan.workflow.kept import kept_joint
 
 Progress = Callable[[str, float], None]
@@ -105,6 +113,7 @@ def run_case(case: Case, *, progress: Progress | None = None, reached: Reached |
                     fill_states=dose.fill_states if dose is not None else (),
                     display=case.display,
                     seed=case.seed,
+                    colour=ColourMode(),
                     progress=clock.within,
                 )
         with clock("alignment"), _kept(refusals, "alignment"):
@@ -205,9 +214,15 @@ class FrameTimer:
         self.median_p95_ms = (float(np.median(taken)), float(np.percentile(taken, 95)))
 
 
-def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer | None = None) -> Frame:
-    """Return the frame a case's `[view]` asks for; without one, trajectory 1 with its probe and needle."""
-    scene, pose, axis = scene_of(case, progress=progress)
+def frame_of(
+    case: Case, *, injected_ml: float = 0.0, colour: ColourMode | None = None,
+    progress: Progress | None = None, timer: FrameTimer | None = None,
+) -> Frame:  # fmt: skip
+    """Return the frame a case's `[view]` asks for; without one, trajectory 1 with its probe and needle.
+
+    injected_ml : fluid given by then, flowing as the case's injectate does.  colour : colour it.
+    """
+    scene, pose, axis = scene_of(case, injected_ml=injected_ml, progress=progress)
     scene = scene.around(pose)
     needle = None
     if axis is not None:
@@ -218,7 +233,7 @@ def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer 
             inner_mm=case.needle.inner_mm,
         )
 
-    frame = simulate_frame(scene, pose, needle=needle, display=case.display, seed=case.seed)
+    frame = simulate_frame(scene, pose, needle=needle, display=case.display, seed=case.seed, colour=colour)
     if timer is not None:
         room = FrameBuffers(scene, case.display)
         timer.measure(
@@ -230,15 +245,19 @@ def frame_of(case: Case, *, progress: Progress | None = None, timer: FrameTimer 
 
 
 def scene_of(
-    case: Case, *, progress: Progress | None = None
+    case: Case, *, injected_ml: float = 0.0, progress: Progress | None = None
 ) -> tuple[AcousticScene, Pose, tuple[Floats, Floats] | None]:
     """Return the acoustic scene of a case, where its probe stands, and the axis of its needle, if any.
 
     With a fixed view and `completion = "none"` the case's own solids are the scene, joint or not; the smaller
-    of two that overlap holds.
+    of two that overlap holds.  injected_ml : fluid in the joint's cavity, for joints only.
     """
+    if not (math.isfinite(injected_ml) and injected_ml >= 0.0):
+        raise BadInputError(f"an injected volume of {injected_ml} mL: needs 0 or more")
     bare = case.anatomy.completion == "none" or case.anatomy.phantom not in (None, *KINDS)
     if case.view is not None and bare and case.anatomy.model is None:
+        if injected_ml > 0.0:
+            raise BadInputError("an injected volume needs a joint with a cavity; this case shows bare solids")
         scene = AcousticScene.from_solids(
             bare_solids(case), case.probe, background="air", tissues=case.tissues
         )
@@ -246,10 +265,31 @@ def scene_of(
     joint, _ = joint_of(case, progress=progress)
     scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
     if case.view is not None:
-        return scene, case.view.probe_to_patient, case.view.needle
-    plan = plan_injection(joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress)
-    best = plan.trajectories[0]
-    return scene, best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
+        pose, axis = case.view.probe_to_patient, case.view.needle
+    else:
+        plan = plan_injection(
+            joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
+        )
+        best = plan.trajectories[0]
+        pose, axis = best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
+    if injected_ml > 0.0:
+        scene = replace(scene, fill=_flowing(joint, case, injected_ml, axis))
+    return scene, pose, axis
+
+
+def _flowing(
+    joint: JointModel, case: Case, injected_ml: float, axis: tuple[Floats, Floats] | None
+) -> FillState:
+    """The cavity with so much in it, and the jet of the case's needle, if one is drawn."""
+    if axis is None:
+        return fill_cavity(joint.cavity, injected_ml)
+    entry, tip = (np.asarray(p, dtype=np.float64) for p in axis)
+    bore_mm2 = math.pi * case.needle.inner_mm**2 / 4.0
+    return replace(
+        fill_cavity(joint.cavity, injected_ml, tip), jet_origin_mm=tip,
+        jet_direction=(tip - entry) / np.linalg.norm(tip - entry),
+        jet_speed_mm_s=case.injectate.flow_ml_s * 1000.0 / bore_mm2,
+    )  # fmt: skip
 
 
 def bare_solids(case: Case) -> dict[str, tuple[Surface, str, int]]:

@@ -18,7 +18,15 @@ from injectplan.files import atomic_file
 from injectplan.guidance import Preview
 from injectplan.imaging import write_volume
 from injectplan.imaging.values import Surface, Volume
-from injectplan.interop import write_axes, write_markups, write_plan_csv, write_skin_map
+from injectplan.interop import (
+    has_video,
+    write_axes,
+    write_markups,
+    write_mp4,
+    write_plan_csv,
+    write_preview_sequence,
+    write_skin_map,
+)
 from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import pictures
@@ -83,10 +91,18 @@ FRAME_ARRAYS = (
 )  # fmt: skip
 
 
-def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | None) -> None:
-    """Write a frame's arrays and its picture; each file appears as a whole."""
+def write_frame(
+    frame: Frame, document: Document, out: Path | None, png: Path | None, *, trust: bool = False
+) -> None:
+    """Write a frame's arrays and its picture; each file appears as a whole.
+
+    trust : tint in the picture what ray theory does not hold for.
+    """
     if out is not None:
         arrays = {name: getattr(frame, name) for name in FRAME_ARRAYS}
+        if frame.colour is not None:
+            arrays["colour_mm_s"] = frame.colour.velocity_mm_s
+            arrays["colour_nyquist_mm_s"] = np.float64(frame.colour.nyquist_mm_s)
         with atomic_file(out) as path, path.open("wb") as stream:
             np.savez_compressed(
                 stream,
@@ -97,7 +113,7 @@ def write_frame(frame: Frame, document: Document, out: Path | None, png: Path | 
             )
     if png is not None:
         with atomic_file(png) as path:
-            pictures.save(frame.bmode, path, format="PNG")
+            pictures.save(pictures.shown(frame, trust=trust), path, format="PNG")
 
 
 def run_into(
@@ -175,7 +191,10 @@ def _highlights(preview: Preview) -> list[tuple[int, str]]:
 def _write_preview(result: CaseResult, folder: Path) -> None:
     assert result.preview is not None
     (folder / "frames").mkdir()
-    shown = [frame.bmode for frame in result.preview.frames]
-    for i, picture in enumerate(shown):
-        pictures.save(picture, folder / "frames" / f"rank1_{i:03d}.png")
+    for i, frame in enumerate(result.preview.frames):
+        pictures.save(frame.bmode, folder / "frames" / f"rank1_{i:03d}.png")
+    shown = [pictures.shown(frame) for frame in result.preview.frames]
     pictures.save_gif(shown, folder / "preview.gif")
+    write_preview_sequence(result.preview, folder / "preview.igs.mha")
+    if has_video():  # the extra `video`
+        write_mp4(pictures.same_depth(shown), folder / "preview.mp4")
