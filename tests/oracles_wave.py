@@ -22,30 +22,36 @@ def pulse(time, frequency, cycles=2.5):
     )
 
 
-def energy_below(density, speed, step, frequency, row):
-    """Send a plane pulse down from `row` through maps (rows, columns); return ∫p² dt at every cell.
+def fields(density, speed, step, frequency, row, lasting):
+    """Yield (time, pressure) while a plane pulse goes from `row` through maps (rows, columns).
 
-    The source lies across all columns, so that a homogeneous medium gives the same energy everywhere.
+    The source lies across all columns, so that a homogeneous medium sees the same everywhere.
     """
     rows, columns = density.shape
     dt = 0.45 * step / float(speed.max())
-    steps = int((rows * step / float(speed.min()) + 6.0 / frequency) / dt)
     p = np.zeros((rows, columns))
     vx, vz = np.zeros((rows, columns + 1)), np.zeros((rows + 1, columns))
-    bulk = density * speed**2
     ax = dt / step / (0.5 * (density[:, 1:] + density[:, :-1]))
     az = dt / step / (0.5 * (density[1:] + density[:-1]))
-    stiff = bulk * dt / step
+    stiff = density * speed**2 * dt / step
     # Only above and below: to the sides the pulse is plane, and the edges mirror it as more of the same.
     depth = np.minimum(np.arange(rows), np.arange(rows)[::-1])
     damp = np.exp(-dt * 3.0 * (np.clip((EDGE - depth) / EDGE, 0.0, 1.0) ** 2))[:, None]
-    energy = np.zeros((rows, columns))
-    for k in range(steps):
+    for k in range(int(lasting / dt)):
         vx[:, 1:-1] -= ax * (p[:, 1:] - p[:, :-1])
         vz[1:-1] -= az * (p[1:] - p[:-1])
         p -= stiff * (vx[:, 1:] - vx[:, :-1] + vz[1:] - vz[:-1])
         p[row] += dt * pulse(k * dt, frequency)
         p *= damp
         vz[:-1] *= damp
-        energy += p * p
-    return energy * dt
+        yield k * dt, p
+
+
+def energy_below(density, speed, step, frequency, row):
+    """Return ∫p² dt at every cell while a plane pulse passes."""
+    energy, before = np.zeros(density.shape), 0.0
+    lasting = len(density) * step / float(speed.min()) + 6.0 / frequency
+    for time, p in fields(density, speed, step, frequency, row, lasting):
+        energy += (time - before) * p * p
+        before = time
+    return energy

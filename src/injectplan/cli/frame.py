@@ -15,7 +15,7 @@ Switch = Annotated[bool, Parameter(negative="")]
 
 
 def command(
-    case: Path, *, png: Path | None = None, injected: float = 0.0, colour: Switch = False,
+    case: Path, *, png: Path | None = None, injected: float = 0.0, force: float = 0.0, colour: Switch = False,
     trust: Switch = False, common: Common = DEFAULT,
 ) -> int:  # fmt: skip
     """Simulate one B-mode frame, with labels, needle, depth, shadow and trust maps.
@@ -28,6 +28,8 @@ def command(
         Also write the picture.
     injected
         Fluid in the joint's cavity by then, mL.
+    force
+        Force that the probe is pressed on with, N; soft tissue thins over bone.
     colour
         Colour the injected fluid by its speed along the beam.
     trust
@@ -38,7 +40,7 @@ def command(
     common.begin()
     with progress(common) as report:
         frame, document = simulate_case_frame(
-            case, seed=common.seed, injected_ml=injected, colour=colour, progress=report
+            case, seed=common.seed, injected_ml=injected, force_n=force, colour=colour, progress=report
         )
     if frame is not None:
         write_frame(frame, document, common.out, png, trust=trust)

@@ -21,8 +21,9 @@ def doubt_more(scan, samples, marks, depth, shadow, faint, wavelength, pixel, to
     """Doubt what lies behind a needle, what no sound reaches, and the edges of what stands in the way.
 
     marks (lines) : depth of the needle's wall in mm, NaN where a line meets none.  Sound bends round a thin
-    needle within millimetres, and a ray core's shadow of it is too dark.  shadow (h, w) : two-way
-    transmission, under `faint` it is lost.  Beside an edge waves ring and leak over √(wavelength × way below).
+    needle, and a ray core's shadow of it has sharp edges and no rings.  shadow (h, w) : two-way
+    transmission, under `faint` it is lost.  Beside an edge waves ring and leak over
+    √(wavelength × way below).
     tops (w) float32, aside (w) uint8 : room to work in.
     """
     height, width = trusted.shape

@@ -279,8 +279,8 @@ def simulate_frame(
 
 
 def _coloured(
-    scene: AcousticScene, b: FrameBuffers, t: Tables, state: FillState | None, mode: ColourMode, bore_mm: float,
-    matrix: Floats, seed: int,
+    scene: AcousticScene, b: FrameBuffers, t: Tables, state: FillState | None, mode: ColourMode,
+    bore_mm: float, matrix: Floats, seed: int,
 ) -> ColourMap:  # fmt: skip
     lean = mode.steer_deg if scene.probe.kind == "linear" else 0.0
     turn = matrix[:3, :3] @ np.linalg.inv(t.pixel_to_probe[:3, :3])

@@ -184,19 +184,20 @@ def _refused_plan(error: RefusedError) -> Document:
 
 
 def simulate_case_frame(
-    path: Path, *, seed: int | None, injected_ml: float = 0.0, colour: bool = False,
-    progress: Progress | None = None,
+    path: Path, *, seed: int | None, injected_ml: float = 0.0, force_n: float = 0.0,
+    colour: bool = False, progress: Progress | None = None,
 ) -> tuple[Frame | None, Document]:  # fmt: skip
     """Simulate a case's frame, timed over 30 warm repeats; None when no trajectory could show one.
 
-    injected_ml, colour : fluid in the cavity, and whether its flow is coloured; the timing is without colour.
+    injected_ml, force_n, colour : fluid in the cavity, the probe's force, and whether flow is coloured; the
+    timing is without colour.
     """
     case = reseeded(read_case(path), seed)
     timer = FrameTimer(repeats=30)
     try:
         frame = frame_of(
-            case, injected_ml=injected_ml, colour=ColourMode() if colour else None, progress=progress,
-            timer=timer,
+            case, injected_ml=injected_ml, force_n=force_n, colour=ColourMode() if colour else None,
+            progress=progress, timer=timer,
         )  # fmt: skip
     except RefusedError as error:
         return None, refused(error)

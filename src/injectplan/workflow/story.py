@@ -36,6 +36,7 @@ from injectplan.ultrasound import (
     Frame,
     FrameBuffers,
     NeedlePose,
+    press,
     simulate_frame,
 )
 from injectplan.workflow.kept import kept_joint
@@ -215,14 +216,19 @@ class FrameTimer:
 
 
 def frame_of(
-    case: Case, *, injected_ml: float = 0.0, colour: ColourMode | None = None,
+    case: Case, *, injected_ml: float = 0.0, force_n: float = 0.0, colour: ColourMode | None = None,
     progress: Progress | None = None, timer: FrameTimer | None = None,
 ) -> Frame:  # fmt: skip
     """Return the frame a case's `[view]` asks for; without one, trajectory 1 with its probe and needle.
 
-    injected_ml : fluid given by then, flowing as the case's injectate does.  colour : colour it.
+    injected_ml : fluid given by then, flowing as the case's injectate does.  force_n : the probe is pressed
+    on with.  colour : colour the fluid.
     """
     scene, pose, axis = scene_of(case, injected_ml=injected_ml, progress=progress)
+    if force_n != 0.0:
+        pressed = press(scene, pose, force_n)
+        fill = scene.fill if scene.fill is None else pressed.fill(scene.fill)
+        scene, pose = replace(pressed.scene, fill=fill), pressed.probe_to_patient
     scene = scene.around(pose)
     needle = None
     if axis is not None:
