@@ -36,7 +36,8 @@ def fields(density, speed, step, frequency, row, lasting):
     stiff = density * speed**2 * dt / step
     # Only above and below: to the sides the pulse is plane, and the edges mirror it as more of the same.
     depth = np.minimum(np.arange(rows), np.arange(rows)[::-1])
-    damp = np.exp(-dt * 3.0 * (np.clip((EDGE - depth) / EDGE, 0.0, 1.0) ** 2))[:, None]
+    most = 12.0 * float(speed.min()) / (EDGE * step)  # four nepers on the way through the layer
+    damp = np.exp(-dt * most * (np.clip((EDGE - depth) / EDGE, 0.0, 1.0) ** 2))[:, None]
     for k in range(int(lasting / dt)):
         vx[:, 1:-1] -= ax * (p[:, 1:] - p[:, :-1])
         vz[1:-1] -= az * (p[1:] - p[:-1])

@@ -32,10 +32,10 @@ def wave_db(paint):
         (np.arange(rows) - EDGE) * STEP, (np.arange(columns) + 0.5) * STEP - WIDE / 2, indexing="ij"
     )
     density, speed = (np.full((rows, columns), v) for v in (MUSCLE.density_kg_m3, MUSCLE.speed_m_s / 1000))
-    free = energy_below(density, speed, STEP, FREQUENCY, EDGE - 6)
+    free = energy_below(density, speed, STEP, FREQUENCY, EDGE + 2)
     for where, tissue in paint(x, z):
         density[where], speed[where] = tissue.density_kg_m3, tissue.speed_m_s / 1000
-    energy = energy_below(density, speed, STEP, FREQUENCY, EDGE - 6)
+    energy = energy_below(density, speed, STEP, FREQUENCY, EDGE + 2)
     return 20.0 * np.log10(np.maximum(energy / free, 1e-12))[EDGE:-EDGE]
 
 
@@ -83,7 +83,7 @@ def test_where_the_map_trusts_wave_and_ray_agree(which, request):
     wave, frame = request.getfixturevalue(which)
     off, trust, below = compared(wave, frame, 7.5)
     trusted = np.abs(off[trust & below])
-    assert trusted.size > 20_000
+    assert trusted.size > 15_000
     assert np.median(trusted) < 0.5
     assert np.percentile(trusted, 95) < BOUND_DB[which]
 
@@ -112,9 +112,9 @@ def test_under_bone_sound_goes_to_and_fro_and_the_map_doubts_it():
     top, bottom = EDGE + round(5.0 / step), EDGE + round(7.0 / step)
     density[top:bottom], speed[top:bottom] = BONE.density_kg_m3, BONE.speed_m_s / 1000
     times, heard = [], []
-    for time, p in fields(density, speed, step, FREQUENCY, EDGE, 10.0):
+    for time, p in fields(density, speed, step, FREQUENCY, EDGE + 2, 10.0):
         times.append(time)
-        heard.append(float(p[EDGE, 1]))
+        heard.append(float(p[EDGE + 2, 1]))
     shown_mm = 0.5 * 1.54 * (np.array(times) - 0.75 * 2.5 / FREQUENCY * 2)
     turn = 2.0 * 1.54 / (BONE.speed_m_s / 1000)
     front = 5.0 * 1.54 / (MUSCLE.speed_m_s / 1000)
@@ -143,11 +143,11 @@ def test_the_twin_keeps_a_plane_wave_plane_and_splits_it_as_fresnel_says():
     fine = 0.02  # a grid's own impedance is off by the wavelength in cells: 4 % at 6, 0.5 % at 16
     rows, columns = round(14.0 / fine) + 2 * EDGE, 8
     density, speed = (np.full((rows, columns), v) for v in (MUSCLE.density_kg_m3, MUSCLE.speed_m_s / 1000))
-    free = energy_below(density, speed, fine, FREQUENCY, EDGE - 6)
+    free = energy_below(density, speed, fine, FREQUENCY, EDGE + 2)
     assert np.ptp(free, axis=1).max() < 1e-9 * free.max()
     half = EDGE + round(6.0 / fine)
     density[half:], speed[half:] = BONE.density_kg_m3, BONE.speed_m_s / 1000
-    energy = energy_below(density, speed, fine, FREQUENCY, EDGE - 6)
+    energy = energy_below(density, speed, fine, FREQUENCY, EDGE + 2)
     z1, z2 = MUSCLE.impedance_mrayl, BONE.impedance_mrayl
     read = np.sqrt(energy / free)[half + round(2.0 / fine) : half + round(6.0 / fine)].mean()
     assert read == pytest.approx(2 * z2 / (z1 + z2), rel=0.02)
