@@ -39,12 +39,12 @@ def thickness(joint: JointModel, name: str, at, along=(0.0, 1.0, 0.0)) -> float:
     axes = joint.axes
     basis = np.column_stack([axes.lateral, axes.anterior, axes.proximal])
     way = basis @ np.asarray(along, float)
-    start = basis @ np.asarray(at, float) + axes.origin_mm - 120.0 * way
+    start = basis @ np.asarray(at, float) + axes.origin_mm - 300.0 * way
     total, at_mm, inside = 0.0, 0.0, False
     tree = joint.structures[name].surface.bvh
     while True:
         hit, _ = first_hits(tree, (start + at_mm * way)[None], way[None])
-        if not np.isfinite(hit[0]) or at_mm > 400.0:
+        if not np.isfinite(hit[0]) or at_mm > 900.0:
             return total
         total += float(hit[0]) if inside else 0.0
         at_mm += float(hit[0]) + 1e-4
@@ -75,7 +75,7 @@ def test_prefemoral_fat_pad_is_as_ultrasound_measures_it(joint):
 
 def test_the_recess_reaches_4_to_5_cm_above_the_trochlea(joint):
     recess = next(r for r in joint.cavity.recesses if r.name == "suprapatellar")
-    assert 30.0 < recess.extent_mm.max() < 60.0
+    assert 0.8 < recess.thickness_mm < 4.0  # the fluid line of a normal knee
     top = local(joint, "joint_cavity")[:, 2].max()
     cartilage = local(joint, "femoral_cartilage")
     trochlea = cartilage[cartilage[:, 1] > 0.6 * cartilage[:, 1].max()][:, 2].max()
@@ -83,13 +83,12 @@ def test_the_recess_reaches_4_to_5_cm_above_the_trochlea(joint):
 
 
 def test_the_popliteal_artery_lies_behind_the_joint_by_what_mri_found(joint):
+    """3.9 mm behind the joint line's hind edge in extension (1-9 mm), between the backs of the condyles."""
     artery = local(joint, "popliteal_artery")
     level = artery[np.abs(artery[:, 2]) < 4.0]
-    axes = joint.axes
-    basis = np.column_stack([axes.lateral, axes.anterior, axes.proximal])
-    points = level @ basis.T + axes.origin_mm
-    gap = nearest_points(joint.structures["tibia"].surface.bvh, points)[0].min()
-    assert 2.0 < gap < 12.0
+    tibia = local(joint, "tibia")
+    spans = tibia[(np.abs(tibia[:, 0]) < 24.0) & (np.abs(tibia[:, 2] + 4.0) < 6.0)]
+    assert 1.0 < spans[:, 1].min() - level[:, 1].max() < 9.0
     assert -10.0 < level[:, 0].mean() < 12.0
 
 
@@ -137,11 +136,8 @@ def test_femoral_nerve_artery_and_vein_pass_the_hip_at_published_distances(name,
 @pytest.mark.parametrize("bmi", [22.0, 32.0])
 def test_the_ankle_lies_8_to_20_mm_under_the_skin(bmi):
     axes, made = completed("ankle", "right", bmi)
-    points = joint_points(axes, made.structures["tibialis_anterior_tendon"].surface)
-    edge = points[np.abs(points[:, 2]) < 6.0][:, 0].min() - 4.0
-    start = axes.origin_mm + edge * axes.lateral - 1.0 * axes.proximal
-    depth_skin, _ = first_hits(made.structures["skin"].surface.bvh, start[None], axes.anterior[None])
     cavity = joint_points(axes, made.cavity.surface)
-    near = cavity[(np.abs(cavity[:, 0] - edge) < 4.0) & (np.abs(cavity[:, 2] + 1.0) < 6.0)]
-    depth = float(depth_skin[0]) - float(near[:, 1].max())
-    assert 5.0 < depth < 20.0
+    medial = cavity[cavity[:, 0] < -3.0]
+    front = made.cavity.surface.vertices_mm[cavity[:, 0] < -3.0][int(medial[:, 1].argmax())]
+    depth, _ = first_hits(made.structures["skin"].surface.bvh, front[None], axes.anterior[None])
+    assert 5.0 < depth[0] < 20.0

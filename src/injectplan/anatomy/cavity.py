@@ -27,6 +27,9 @@ from injectplan.kernels.solids import reachable, signed_grid
 
 FAR = np.float32(1e4)  # stands for "never" while contouring; the field itself holds infinity
 BAND_MM = 3.0
+# No whole part of the cavities' grids (0.5 and 0.7 mm): at 0.25 mm the rays beat with the surface's own
+# lattice (chords 0.6 % off on the real knee; at 0.2 mm less than 0.1 %).
+LATTICE_MM = 0.21
 STEEP = np.float32(60.0)
 MOST_OPENING_MM = 45.0
 STIFFENING_MM = 8.0  # a wall that stands off this far takes twice the opening per mm of a slack one (assumed)
@@ -65,7 +68,7 @@ def _rays_through(surface: Surface, axis: int, spacing_mm: float) -> tuple[Float
     return distance, offsets
 
 
-def volumes(surface: Surface, spacing_mm: float = 0.25) -> Volumes:
+def volumes(surface: Surface, spacing_mm: float = LATTICE_MM) -> Volumes:
     """Return a closed surface's volume by counted voxels, by divergence and by ray chords."""
     distance, offsets = _rays_through(surface, 2, spacing_mm)
     # voxel centres along each ray: how many lie between each entry and the next exit

@@ -184,7 +184,7 @@ APPROACHES: dict[str, Approach] = {
                  "soft spot beside the patellar tendon, 10 mm above the joint line (assumed offset 22 mm)"),
         Approach("hip-anterior-oblique", "hip", _head_neck_junction, 28.0,
                  ("anterior",),
-                 _up_the_neck, 30.0, _neck, (0.0, -1.0, 0.0),
+                 _up_the_neck, 20.0, _neck, (0.0, -1.0, 0.0),
                  "along the neck from distal and lateral to the head-neck junction (Smith; entry assumed)"),
         Approach("hip-lateral", "hip", _from_origin(20.0, 0.0, 0.0, (1.0, 0.35)), 40.0,
                  ("anterior", "lateral", "superior"),

@@ -191,7 +191,7 @@ def _cavity(build: Build, s: float) -> Cavity:
                          np.maximum(z - rim - 16.0 * s, -(z + 17.0 * s)))  # fmt: skip
     index = np.where(y > 7.0 * s, 1, np.where(y < -9.0 * s, 2, 3)).astype(np.uint8)
     said = (f"ankle cavity built from the bones: resting volume {size['resting_fluid']:g} mL (assumed)",)
-    return cavity_of(space, rest, walls, ease, allowed, index, RECESSES, size, said)
+    return cavity_of(build, space, rest, walls, ease, allowed, index, RECESSES, size, said)
 
 
 def _rim_height(build: Build, s: float) -> float:

@@ -253,7 +253,7 @@ def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
         f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
         "acetabular rim to the intertrochanteric line in front and to the middle of the neck behind",
     )
-    return cavity_of(space, rest, walls, ease, allowed, index, RECESSES, size, said)
+    return cavity_of(build, space, rest, walls, ease, allowed, index, RECESSES, size, said)
 
 
 def complete_hip(

@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, counted_ml, standing_off
+from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, standing_off
+from injectplan.anatomy.completion.fluid import FLUID_BAND_MM, with_fluid
 from injectplan.anatomy.completion.kneebuild import Build
 from injectplan.anatomy.completion.solids import (
     Frame,
@@ -29,7 +30,6 @@ Tissue: TypeAlias = Callable[[Build, Grid], Floats32]
 SPACING_MM = 0.5
 BLOCK = 4  # points along a block's edge when looking for where the cavity may be
 BAND_MM = 1.5
-FLUID_BAND_MM = 3.0
 FILM_MM = 0.75
 CLEFT_MM = 1.35
 RECESSES = (
@@ -123,25 +123,6 @@ def _segmented_fluid(build: Build, grid: Grid) -> Floats32 | None:
     return None if fluid is None else grid.distance(fluid.surface, FLUID_BAND_MM)
 
 
-def _with_fluid(
-    rest: Floats32, seen: Floats32, walls: Floats32, ease: Floats32, resting_ml: float
-) -> tuple[Floats32, float]:
-    """The folds thinned to a normal joint's volume, joined with the fluid seen; and what both hold, mL."""
-    free = np.float32(0.05) - walls
-    share = np.float32(0.1) + np.float32(0.9) * ease
-
-    def thinned(by_mm: float) -> Floats32:
-        return np.asarray(np.maximum(rest + np.float32(by_mm) * share, free), np.float32)
-
-    low, high = 0.0, 2.5
-    for _ in range(8):
-        middle = 0.5 * (low + high)
-        full = counted_ml(thinned(middle), 0.0, SPACING_MM) > resting_ml
-        low, high = (middle, high) if full else (low, middle)
-    joined = np.minimum(rest + np.float32(high) * share, seen)
-    return joined, max(resting_ml, counted_ml(np.maximum(joined, free), 0.0, SPACING_MM))
-
-
 def _needed(
     build: Build, grid: Grid, coarse: Mapping[str, Field], crown: float,
     tendon_line: Callable[[npt.ArrayLike], Floats32],
@@ -198,8 +179,8 @@ def knee_cavity(
     rest = np.maximum(rest, np.float32(0.1) - p.tendon)
     resting_ml, said = size["resting_fluid"], "normal 5-8 mL, other texts 2-4"
     if seen is not None:
-        rest, resting_ml = _with_fluid(
-            rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml
+        rest, resting_ml = with_fluid(
+            rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml, SPACING_MM
         )
         said = "the fluid that was segmented, and normal folds beside it"
     clear = np.where(walls < BAND_MM, walls, np.maximum(p.bones, np.float32(BAND_MM)))

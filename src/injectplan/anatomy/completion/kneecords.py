@@ -56,21 +56,24 @@ def add_cords(build: Build) -> None:
     def deep(z: float, x: float, more: float) -> list[float]:
         return [x, float(m.back(z)) - gap - radius - more, z]
 
-    joint = min(float(m.back(0.0)), float(m.back(22.0 * s)))
+    # behind the tibia, before the backs of the condyles: the artery runs into the fossa between them
+    tibia = build.vertices["tibia"]
+    plateau = tibia[(np.abs(tibia[:, 0]) < 24.0 * s) & (np.abs(tibia[:, 2] + 4.0) < 6.0)]
+    joint = float(plateau[:, 1].min()) if len(plateau) else float(m.back(0.0))
     artery = np.array([
         [-13 * s, -15 * s, high], [-11 * s, -17 * s, 110 * s], deep(66 * s, -3 * s, 5),
         [2 * s, joint - gap - radius, 22 * s], [2.8 * s, joint - gap - radius, 0.0],
         deep(-20 * s, 3 * s, 1.5), deep(-48 * s, 4 * s, 7), [5 * s, float(m.back(-55 * s)) - 14 * s, low],
     ])  # fmt: skip
     artery = laid(build, rounded_path(artery), build.bones, radius + 0.8 * gap, push=True)
-    _cord(build, "popliteal_artery", artery, 2 * radius, sd=3.0)
+    _cord(build, "popliteal_artery", artery, 2 * radius, sd=8.0)
     vein_radius = 0.5 * size["popliteal_vein_diameter"]
     spread = radius + vein_radius + 0.8
     vein = artery + np.array([0.45, -0.9, 0.0]) * spread
-    _cord(build, "popliteal_vein", vein, 2 * vein_radius, sd=3.0)
+    _cord(build, "popliteal_vein", vein, 2 * vein_radius, sd=8.0)
     nerve = vein + np.array([3.0, -(vein_radius + 0.5 * size["tibial_nerve_diameter"] + 1.5), 0.0])
     nerve = _within(build, nerve, 3.5)
-    _cord(build, "tibial_nerve", nerve, size["tibial_nerve_diameter"], sd=4.0)
+    _cord(build, "tibial_nerve", nerve, size["tibial_nerve_diameter"], sd=8.0)
     n = m.fibula_neck
     split = nerve[int(np.argmin(np.abs(nerve[:, 2] - 72 * s)))]
     fibular = np.array([

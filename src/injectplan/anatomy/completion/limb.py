@@ -12,6 +12,7 @@ from scipy import ndimage
 from injectplan.anatomy.axes import points_over
 from injectplan.anatomy.cavity import build_cavity
 from injectplan.anatomy.completion.dimensions import Sizes
+from injectplan.anatomy.completion.fluid import FLUID_BAND_MM, with_fluid
 from injectplan.anatomy.completion.making import Making
 from injectplan.anatomy.completion.solids import (
     Frame,
@@ -150,6 +151,7 @@ class Space:
 
 
 def cavity_of(
+    build: Build,
     space: Space,
     rest: Floats32,
     walls: Floats32,
@@ -160,12 +162,18 @@ def cavity_of(
     sizes: Sizes,
     assumed: tuple[str, ...],
 ) -> Cavity:
-    """Build the cavity on its grid; see `anatomy.cavity.build_cavity`."""
+    """Build the cavity on its grid, with the fluid that was segmented; see `anatomy.cavity.build_cavity`."""
+    resting_ml, fluid = sizes["resting_fluid"], build.given.get("synovial_fluid")
+    rest, walls, ease = (np.asarray(a, np.float32) for a in (rest, walls, ease))
+    if fluid is not None:
+        seen = space.grid.distance(fluid.surface, FLUID_BAND_MM)
+        rest, resting_ml = with_fluid(rest, seen, walls, ease, resting_ml, space.grid.spacing_mm)
+        assumed = (*assumed, f"the fluid that was segmented and normal folds hold {resting_ml:.3g} mL")
     return build_cavity(
         space.grid.low_mm, space.grid.spacing_mm, np.asarray(rest, np.float32),
         walls=np.asarray(walls, np.float32), ease=np.asarray(ease, np.float32),
         allowed=np.asarray(allowed, np.float32), recess_index=index, recess_names=names,
-        resting_ml=sizes["resting_fluid"], effusion_ml=sizes["effusion_ml"],
+        resting_ml=resting_ml, effusion_ml=sizes["effusion_ml"],
         capacity_ml=sizes["joint_capacity"], assumed=assumed,
     )  # fmt: skip
 
