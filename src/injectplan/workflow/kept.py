@@ -22,7 +22,7 @@ from injectplan.anatomy.store import read_arrays, write_arrays
 from injectplan.errors import FileError
 
 MOST_JOINTS = 6  # a joint takes 100 to 300 MB
-_COMPUTES_WITH = ("numpy", "scipy", "numba", "vtk", "pyvista", "trimesh", "SimpleITK", "nibabel")
+_COMPUTES_WITH = ("numpy", "scipy", "numba", "vtk", "pyvista", "SimpleITK", "nibabel")
 
 
 def kept_joint(recipe: Mapping[str, object], build: Callable[[], JointModel]) -> JointModel:
