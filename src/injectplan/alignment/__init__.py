@@ -4,7 +4,7 @@ from injectplan.alignment.document import alignment_document
 from injectplan.alignment.drawing import Line, alignment_drawing
 from injectplan.alignment.landmark_files import read_landmarks
 from injectplan.alignment.measurement import measure_alignment, measure_alignment_of_landmarks
-from injectplan.alignment.values import Alignment, AlignmentVerdict, Angle, FieldOfView, Landmark
+from injectplan.alignment.values import Alignment, AlignmentVerdict, Angle, FieldOfView, Landmark, Load
 
 __all__ = [
     "Alignment",
@@ -13,6 +13,7 @@ __all__ = [
     "FieldOfView",
     "Landmark",
     "Line",
+    "Load",
     "alignment_document",
     "alignment_drawing",
     "measure_alignment",

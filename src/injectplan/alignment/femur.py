@@ -28,6 +28,7 @@ from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 # Bounds of the human adult and adolescent bone, mm; wider than the published means ± 4 SD.
+CUT_MM = 1.0  # a resting point nearer than this (and an edge) to a cut lies on it (assumed)
 KNEE_WIDTH_MM = (48.0, 115.0)  # epicondylar width 72.5 ± 3.5 (F), 82.7 ± 4.0 (M)
 HEAD_RADIUS_MM = (15.0, 34.0)  # head diameter 43 to 48
 NOTCH_DEPTH_SHARE = 0.11
@@ -375,7 +376,23 @@ def _posterior_line(
         raise LandmarkError(
             f"the posterior condyles of {bone.name} lie {gap:.0f} mm apart, {width:.0f} mm wide"
         )
+    for rest in (region[i], region[j]):
+        _refuse_cut(bone, rest, "posterior")
     return side, back, (region[j], region[i])
+
+
+def _refuse_cut(bone: Bone, rest: Floats, which: str) -> None:
+    """Raise LandmarkError where a condyle's resting point lies on the edge of the field of view.
+
+    A tangent to a cut is a line of the cut, and looks like any other: 90 degrees under a level one.
+    """
+    faces = [bone.border] + ([bone.cap[1]] if bone.cap is not None else [])
+    nearest = min((float(np.linalg.norm(f - rest, axis=1).min()) for f in faces if len(f)), default=np.inf)
+    if nearest < CUT_MM + bone.edge_mm:
+        raise LandmarkError(
+            f"a {which} condyle of {bone.name} is cut by the scan's edge ({nearest:.1f} mm from where it "
+            "would rest): its tangent cannot be drawn; a scan that holds both condyles is needed"
+        )
 
 
 def _distal_line(
@@ -386,6 +403,8 @@ def _distal_line(
     region = bone.points[s < s.min() + 0.6 * width]
     flat = np.stack([region @ across, region @ y], axis=1)
     i, j = bitangent(flat, np.array([0.0, -1.0]), float(middle @ across))
+    for rest in (region[i], region[j]):
+        _refuse_cut(bone, rest, "distal")
     return region[j], region[i]
 
 

@@ -18,6 +18,7 @@ from injectplan.errors import FileError
 from injectplan.frames import flip_lps_ras
 from injectplan.kernels.cast import Floats
 
+FARTHEST_MM = 1e5
 LARGEST_BYTES = 20_000_000
 
 
@@ -56,8 +57,8 @@ def _position(value: Any, name: str, where: str) -> Floats:
         position = np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
         position = np.empty(0)
-    if position.shape != (3,) or not np.isfinite(position).all():
-        raise FileError(f"{where}: the position of {name} is not three finite numbers")
+    if position.shape != (3,) or not (np.abs(position) < FARTHEST_MM).all():
+        raise FileError(f"{where}: the position of {name} is not three numbers within {FARTHEST_MM:g} mm")
     return position
 
 
@@ -67,6 +68,11 @@ def _landmark(name: str, position: Floats, sd: Any, where: str) -> Landmark:
     if isinstance(sd, bool) or not isinstance(sd, (int, float)) or not (math.isfinite(sd) and sd >= 0.0):
         raise FileError(f"{where}: sd_mm of {name} is not a number of 0 mm or more")
     return center_point(position, float(sd), "given", "")
+
+
+def _refuse_twice(name: str, known: Mapping[str, Landmark], where: str) -> None:
+    if name in known:
+        raise FileError(f"{where}: {name} stands twice; keep one")
 
 
 def _own(document: Mapping[str, Any], where: str) -> tuple[dict[str, Landmark], Side | None]:
@@ -92,7 +98,7 @@ def _own(document: Mapping[str, Any], where: str) -> tuple[dict[str, Landmark], 
 
 
 def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
-    result = {}
+    result: dict[str, Landmark] = {}
     markups = document["markups"]
     if not isinstance(markups, list):
         raise FileError(f'{where}: "markups" is not a list')
@@ -100,7 +106,10 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
         system = markup.get("coordinateSystem", "LPS") if isinstance(markup, dict) else None
         if system not in ("LPS", "RAS", "0", "1", 0, 1):
             raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
-        for point in markup.get("controlPoints", []):
+        points = markup.get("controlPoints", [])
+        if not isinstance(points, list):
+            raise FileError(f'{where}: "controlPoints" is not a list')
+        for point in points:
             name = point.get("label") if isinstance(point, dict) else None
             if not isinstance(name, str) or not name:
                 raise FileError(f"{where}: a control point has no label")
@@ -108,6 +117,7 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
                 continue
             position = _position(point.get("position"), name, where)
             position = flip_lps_ras(position) if system in ("LPS", "1", 1) else position
+            _refuse_twice(name, result, where)
             result[name] = _landmark(name, position, None, where)
     if not result:
         raise FileError(f"{where} holds no control point")
@@ -116,7 +126,7 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
 
 def _fcsv(text: str, where: str) -> dict[str, Landmark]:
     system, columns = "RAS", ["id", "x", "y", "z"]
-    result = {}
+    result: dict[str, Landmark] = {}
     rows = []
     for line in text.splitlines():
         if line.startswith("#"):
@@ -139,6 +149,7 @@ def _fcsv(text: str, where: str) -> dict[str, Landmark]:
         except (KeyError, ValueError) as error:
             raise FileError(f"{where}: the position of {name or 'a point'} is not three numbers") from error
         position = _position(numbers, name, where)
+        _refuse_twice(name, result, where)
         result[name] = _landmark(name, flip_lps_ras(position) if system == "LPS" else position, None, where)
     if not result:
         raise FileError(f"{where} holds no point")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
+
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.landmarks import BoneFits, fit_bones, handed_of, landmarks_of
 from injectplan.alignment.prediction import (
@@ -24,7 +26,7 @@ from injectplan.alignment.values import (
 )  # fmt: skip
 from injectplan.alignment.verdict import LIMIT_DEG, QUANTILE, judge, refuse
 from injectplan.anatomy.model import Kind, Side
-from injectplan.errors import ContradictionError, NothingToMeasureError, UsageError
+from injectplan.errors import ContradictionError, NothingToMeasureError, UnitsError, UsageError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
@@ -33,6 +35,15 @@ from injectplan.measure import Measure, Notice
 NSA_NORMAL_DEG = 130.0  # 124 to 136 (Paley 2002, from memory)
 VERSION_NORMAL_DEG = 15.0
 MLDTA_NORMAL_DEG = 89.0  # 86 to 92
+MOST_FLEXION_DEG = 45.0  # beyond it the frontal plane of the femur says nothing of the tibia (assumed)
+MOST_JLCA_DEG = 60.0  # no knee opens that far: a swap or two frames (assumed)
+MOST_KNEE_GAP_MM = 80.0  # between the knee's centres on femur and tibia (assumed)
+SMALLEST_EXTENT_MM, LEAST_APART_MM = 10.0, 1.0  # of a leg's landmarks (assumed)
+MUST_DIFFER = (
+    ("hip_center", "femoral_knee_center"), ("tibial_knee_center", "ankle_center"),
+    ("hip_center", "ankle_center"), ("distal_medial_condyle", "distal_lateral_condyle"),
+    ("posterior_medial_condyle", "posterior_lateral_condyle"), ("medial_plateau", "lateral_plateau"),
+)  # fmt: skip
 FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
 _MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
 
@@ -61,6 +72,7 @@ def measure_alignment(
     tibia or talus, UnitsError for lengths no bone has.
     """
     _check(limit_deg, load)
+    _refuse_same(bones)
     fits = fit_bones(bones, side, units=units, seed=seed)
     landmarks = landmarks_of(fits)
     return _assemble(
@@ -86,6 +98,7 @@ def measure_alignment_of_landmarks(
     _check(limit_deg, load)
     if not landmarks:
         raise NothingToMeasureError("no landmark is given")
+    _refuse_impossible(landmarks)
     told = handed_of(landmarks)
     if side is None and told == 0.0:
         raise UsageError('the landmarks do not tell the side: give side = "left" or "right"')
@@ -99,7 +112,49 @@ def measure_alignment_of_landmarks(
     seen = FieldOfView(
         hip_seen="hip_center" in landmarks, ankle_seen="ankle_center" in landmarks,
     )  # fmt: skip
-    return _assemble(landmarks, known, joint, limit_deg, load, seed, field_of_view=seen)
+    measured = _assemble(landmarks, known, joint, limit_deg, load, seed, field_of_view=seen)
+    opening = measured.angles["jlca_deg"].measure
+    if opening.known and abs(opening.value) > MOST_JLCA_DEG:
+        raise ContradictionError(
+            f"the plateau line stands at {opening.value:.0f}° to the condyles' (limit {MOST_JLCA_DEG:g}°): "
+            "medial and lateral are swapped at one bone, or the bones lie in two frames"
+        )
+    return measured
+
+
+def _refuse_same(bones: Mapping[str, Surface]) -> None:
+    """Raise ContradictionError where one surface was given under two names."""
+    names = [name for name, surface in bones.items() if len(surface.vertices_mm)]
+    for i, name in enumerate(names):
+        for other in names[i + 1 :]:
+            if np.array_equal(bones[name].vertices_mm, bones[other].vertices_mm):
+                raise ContradictionError(f"{name} and {other} are the same surface; give each bone its own")
+
+
+def _refuse_impossible(landmarks: Mapping[str, Landmark]) -> None:
+    """Raise where landmarks cannot be of one leg in millimetres: units, coincident points, two frames."""
+    points = {n: lm.position_mm for n, lm in landmarks.items() if lm.position_mm is not None}
+
+    def apart(one: str, other: str) -> float:
+        both = one in points and other in points
+        return float(np.linalg.norm(points[one] - points[other])) if both else math.nan
+
+    if len(points) > 1:
+        extent = float(np.ptp(np.array(list(points.values())), axis=0).max())
+        if extent < SMALLEST_EXTENT_MM:
+            raise UnitsError(
+                f"the landmarks lie within {extent:.3g} mm (a knee's: {SMALLEST_EXTENT_MM:g} mm or more): "
+                "are they in metres? give millimetres"
+            )
+    for one, other in MUST_DIFFER:
+        if apart(one, other) < LEAST_APART_MM:
+            raise ContradictionError(f"{one} and {other} lie at the same place; check the landmarks")
+    gap = apart("femoral_knee_center", "tibial_knee_center")
+    if gap > MOST_KNEE_GAP_MM:
+        raise ContradictionError(
+            f"the knee's centres of femur and tibia lie {gap:.0f} mm apart (limit {MOST_KNEE_GAP_MM:g} mm): "
+            "the bones lie in two frames"
+        )
 
 
 def _check(limit_deg: float, load: str) -> None:
@@ -257,6 +312,11 @@ def _verdict(
     measure = angles[name].measure
     if not measure.known:
         return refuse(name, (measure.reason or "could not be measured",), limit_deg=limit_deg, load=load)
+    flexion = angles["knee_flexion_deg"].measure
+    if joint == "knee" and flexion.known and abs(flexion.value) > MOST_FLEXION_DEG:
+        bent = f"the knee is flexed by {flexion.value:.0f}° (limit {MOST_FLEXION_DEG:g}°)"
+        why = f"{bent}: HKA needs a straighter leg"
+        return refuse(name, (why,), limit_deg=limit_deg, load=load)
     reasons = []
     if measure.method.startswith("predicted"):
         outside = [missing[n] for n in ("hip_center", "ankle_center") if n in missing]

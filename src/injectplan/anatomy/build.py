@@ -38,6 +38,17 @@ Progress = Callable[[str, float], None]
 _SIDED = ("tibial_cartilage", "meniscus")
 
 
+# Structures that one joint alone has: with none of its own and some of another's, a joint is misnamed.
+ONLY_OF: Mapping[Kind, frozenset[str]] = {
+    "knee": frozenset({
+        "patella", "patellar_cartilage", "medial_meniscus", "lateral_meniscus", "femoral_cartilage",
+        "tibial_cartilage", "medial_tibial_cartilage", "lateral_tibial_cartilage",
+    }),
+    "hip": frozenset({"hip_bone", "sacrum", "acetabular_cartilage", "femoral_head_cartilage", "labrum"}),
+    "ankle": frozenset({"talus", "calcaneus", "talar_cartilage", "tibial_plafond_cartilage"}),
+}  # fmt: skip
+
+
 def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
     """Return the closed solid of every named structure that occurs in a label map, with its voxel volume.
 
@@ -241,6 +252,10 @@ def _assumed_axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> Joi
     """The axes of a patient lying on the back, centred on what is given; for parts of a joint."""
     bounds = np.array([s.surface.bounds_mm for s in given.values()])
     missing = " and ".join(name for name in NEEDED[kind] if name not in given)
+    other = next((k for k, own in ONLY_OF.items() if k != kind and own & set(given)), None)
+    if other is not None and not ONLY_OF[kind] & set(given):
+        named = ", ".join(sorted(ONLY_OF[other] & set(given)))
+        raise ContradictionError(f"a {kind} without {missing}, but with {named}: is it a {other}?")
     return JointAxes(
         side=side,
         origin_mm=0.5 * (bounds[:, 0].min(axis=0) + bounds[:, 1].max(axis=0)),

@@ -31,7 +31,7 @@ from injectplan.instruments import Injectate, Needle, Probe, injectate_of, needl
 from injectplan.kernels.cast import Floats
 from injectplan.planning.values import DEFAULT_MARGINS_MM, Constraints
 from injectplan.structures import read_additions
-from injectplan.tissues import TISSUES, Tissue
+from injectplan.tissues import TISSUES, Tissue, tissue_of
 from injectplan.ultrasound.values import Display
 
 LARGEST_CASE_BYTES = 1_000_000
@@ -89,6 +89,9 @@ def _case(table: CaseTable, raw: Mapping[str, Any], folder: Path, sha256: str) -
         if risk not in DEFAULT_MARGINS_MM and risk != "organ":
             near = difflib.get_close_matches(risk, list(DEFAULT_MARGINS_MM), 1, 0.0)[0]
             raise ValueError(f"[planning] margins_mm.{risk}: unknown risk class; nearest: {near}")
+    tissues = {n: _tissue(n, t) for n, t in table.tissues.items()}
+    for added in table.structures.values():
+        tissue_of(added.tissue, tissues)
     probe = _probe(table.probe, kind)
     needle = _needle(table.needle, kind)
     injectate = _injectate(table.injectate, kind)
@@ -137,7 +140,7 @@ def _case(table: CaseTable, raw: Mapping[str, Any], folder: Path, sha256: str) -
         view=_view(table.view),
         display=Display(width_px=table.display.width_px, height_px=table.display.height_px),
         structures=read_additions({n: s.model_dump() for n, s in table.structures.items()}, "case"),
-        tissues={n: _tissue(n, t) for n, t in table.tissues.items()},
+        tissues=tissues,
         effective=effective_values(table, raw, probe, needle, injectate, constraints),
         inputs_sha256={"case": sha256} if sha256 else {},
     )

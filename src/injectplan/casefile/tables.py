@@ -173,10 +173,11 @@ class StructureTable(Table):
 class TissueTable(Table):
     """`[tissues.NAME]`: defines or overrides a tissue."""
 
-    density_kg_m3: Positive | None = None
-    speed_m_s: Positive | None = None
-    shear_speed_m_s: NotNegative | None = None
-    attenuation_db_cm_mhz: NotNegative | None = None
+    # ranges from air to steel: outside them the unit is another
+    density_kg_m3: Annotated[float, Field(ge=0.5, le=25000.0)] | None = None
+    speed_m_s: Annotated[float, Field(ge=200.0, le=8000.0)] | None = None
+    shear_speed_m_s: Annotated[float, Field(ge=0.0, le=5000.0)] | None = None
+    attenuation_db_cm_mhz: Annotated[float, Field(ge=0.0, le=200.0)] | None = None
     attenuation_power: NotNegative | None = None
     echo_db: float | None = None
 

@@ -40,8 +40,8 @@ class Common:
 
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: needs at least 1")
-        if self.seed is not None and self.seed < 0:
-            raise UsageError(f"--seed {self.seed}: needs 0 or more")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed {self.seed}: needs 0 to 2^63 - 1")
         set_threads(self.threads)
 
 

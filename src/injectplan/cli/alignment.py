@@ -23,6 +23,8 @@ def command(
     frame: Literal["RAS", "LPS"] = "RAS",
     units: str = "auto",
     limit_deg: float = 10.0,
+    joint: Literal["knee", "hip", "ankle"] | None = None,
+    load: Literal["supine", "standing"] = "supine",
     common: Common = DEFAULT,
 ) -> int:
     """Measure axial deformity, with the probability that it exceeds a limit.
@@ -43,6 +45,11 @@ def command(
         Of the surfaces: auto, mm, m, or millimetres per unit.
     limit_deg
         Deviation that excludes.
+    joint
+        Whose deformity is judged: the knee's HKA, the hip's neck-shaft angle, the ankle's mLDTA; the case's
+        joint, else the knee, unless given.
+    load
+        How the leg was loaded; standing adds what lying down hides.
     """
     from injectplan.workflow import align, write_alignment
 
@@ -62,6 +69,8 @@ def command(
             frame=frame,
             units=unit_of(units),
             limit_deg=limit_deg,
+            joint=joint,
+            load=load,
             seed=common.seed,
             progress=report,
         )

@@ -63,7 +63,10 @@ def command(
         rows = Table("", "value", "low", "high")
         for name, entry in document.items():
             if isinstance(entry, dict) and "low" in entry:
-                rows.add_row(name, *(f"{entry[k]:.4g}" for k in ("value", "low", "high")))
+                rows.add_row(
+                    name,
+                    *("missing" if entry[k] is None else f"{entry[k]:.4g}" for k in ("value", "low", "high")),
+                )
         shown.print(rows)
 
     finish(document, common, table=table)

@@ -13,6 +13,7 @@ import numpy as np
 from injectplan import imaging
 from injectplan.alignment import (
     Alignment,
+    Load,
     alignment_document,
     measure_alignment,
     measure_alignment_of_landmarks,
@@ -131,25 +132,32 @@ def align(
     units: str | float,
     limit_deg: float,
     seed: int | None,
+    joint: Kind | None = None,
+    load: Load = "supine",
     progress: Progress | None = None,
 ) -> tuple[Document, tuple[Alignment, Mapping[str, Surface]]]:
-    """Measure alignment from a case, surfaces or landmarks; the document, and what a drawing needs."""
+    """Measure alignment from a case, surfaces or landmarks; the document, and what a drawing needs.
+
+    joint : whose deformity is judged; the case's joint, else the knee, unless given.
+    """
     bones: Mapping[str, Surface] = {}
     if landmarks is not None:
         points, read_side = read_landmarks(landmarks)
         if side is not None and read_side is not None and side != read_side:
             raise UsageError(f"--side {side}: {landmarks.name} says {read_side}; leave one out")
         alignment = measure_alignment_of_landmarks(
-            points, side or read_side, limit_deg=limit_deg, seed=seed or 0
+            points, side or read_side, joint=joint or "knee", limit_deg=limit_deg, load=load, seed=seed or 0
         )
     else:
         if case is not None:
             read = reseeded(read_case(case), seed)
-            joint, _ = joint_of(read, progress=progress)
-            bones, side, seed = joint.bones, joint.side, read.seed
+            model, _ = joint_of(read, progress=progress)
+            bones, side, seed, joint = model.bones, model.side, read.seed, joint or model.kind
         else:
             bones = imaging.read_surfaces(surfaces, units=units, frame=frame).surfaces
-        alignment = measure_alignment(bones, side, limit_deg=limit_deg, seed=seed or 0)
+        alignment = measure_alignment(
+            bones, side, joint=joint or "knee", limit_deg=limit_deg, load=load, seed=seed or 0
+        )
     return alignment_document(alignment), (alignment, bones)
 
 
@@ -289,7 +297,7 @@ def record_of(result: CaseResult) -> Document:
         "schema": SCHEMA,
         "name": result.case.name,
         "purpose": NOT_A_DEVICE,
-        "case": result.case.effective,
+        "case": _nameless(result.case.effective, result.provenance),
         "model": model_document(result.joint),
         "alignment": alignment_document(result.alignment)
         if result.alignment
@@ -303,6 +311,25 @@ def record_of(result: CaseResult) -> Document:
         "provenance": {**result.provenance},
         "seconds": dict(result.seconds),
     }
+
+
+def _nameless(effective: Mapping[str, Any], made: Mapping[str, Any]) -> Document:
+    """Return a case's values with hashes for its files' paths: a file may bear a person's name."""
+    hashes: Mapping[str, str] = made["inputs_sha256"]
+    anatomy = dict(effective["anatomy"])
+    for role in ("labelmap", "image", "model", "surfaces", "labels"):
+        entry = anatomy.get(role)
+        if entry is None or entry["value"] is None:
+            continue
+        value = entry["value"]
+        if isinstance(value, Mapping):
+            named = {name: f"sha256 {hashes.get(f'surface {name}', '')[:16]}" for name in value}
+            anatomy[role] = {**entry, "value": named}
+        elif role != "labels":
+            anatomy[role] = {**entry, "value": f"sha256 {hashes.get(role, '')[:16]}"}
+        elif str(value).endswith(".toml"):
+            anatomy[role] = {**entry, "value": "a table of its own"}
+    return {**effective, "anatomy": anatomy}
 
 
 def _preview_document(result: CaseResult) -> Document:

@@ -20,7 +20,7 @@ from injectplan.anatomy.model import FillState, JointModel
 from injectplan.casefile import Case
 from injectplan.casefile.values import AnatomySource
 from injectplan.documents import provenance
-from injectplan.errors import BadInputError, RefusedError
+from injectplan.errors import BadInputError, ContradictionError, RefusedError
 from injectplan.frames import Pose
 from injectplan.guidance import Preview, preview_guidance
 from injectplan.imaging import LabelMap, Surface
@@ -136,7 +136,13 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
     """Build a joint, or load a saved or kept one; also the hashes of the files that it comes from."""
     source = case.anatomy
     if source.model is not None:
-        return load_joint(source.model), {"model": files.sha256(source.model)}
+        saved = load_joint(source.model)
+        if (saved.kind, saved.side) != (case.kind, case.side):
+            raise ContradictionError(
+                f"the saved joint is a {saved.side} {saved.kind}, the case says {case.side} {case.kind}: "
+                "correct [joint], or give the other joint"
+            )
+        return saved, {"model": files.sha256(source.model)}
     hashes = _hashes_of(source)
     joint = kept_joint(_recipe(case, hashes), lambda: _built(case, progress))
     return joint, hashes

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -98,22 +99,28 @@ def write_frame(
 
     trust : tint in the picture what ray theory does not hold for.
     """
-    if out is not None:
-        arrays = {name: getattr(frame, name) for name in FRAME_ARRAYS}
-        if frame.colour is not None:
-            arrays["colour_mm_s"] = frame.colour.velocity_mm_s
-            arrays["colour_nyquist_mm_s"] = np.float64(frame.colour.nyquist_mm_s)
-        with atomic_file(out) as path, path.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                **arrays,
-                sample_mm=np.float64(frame.sample_mm),
-                frame_ms=np.array(document["frame_ms"]),
-                label_names=np.array(to_json({str(k): v for k, v in frame.label_names.items()})),
-            )
-    if png is not None:
-        with atomic_file(png) as path:
-            pictures.save(pictures.shown(frame, trust=trust), path, format="PNG")
+    with ExitStack() as whole:  # both files stand ready before either appears
+        if out is not None:
+            path = whole.enter_context(atomic_file(out))
+            with path.open("wb") as stream:
+                _save_arrays(frame, document, stream)
+        if png is not None:
+            picture = pictures.shown(frame, trust=trust)
+            pictures.save(picture, whole.enter_context(atomic_file(png)), format="PNG")
+
+
+def _save_arrays(frame: Frame, document: Document, stream: IO[bytes]) -> None:
+    arrays = {name: getattr(frame, name) for name in FRAME_ARRAYS}
+    if frame.colour is not None:
+        arrays["colour_mm_s"] = frame.colour.velocity_mm_s
+        arrays["colour_nyquist_mm_s"] = np.float64(frame.colour.nyquist_mm_s)
+    np.savez_compressed(
+        stream,
+        **arrays,
+        sample_mm=np.float64(frame.sample_mm),
+        frame_ms=np.array(document["frame_ms"]),
+        label_names=np.array(to_json({str(k): v for k, v in frame.label_names.items()})),
+    )
 
 
 def run_into(

@@ -1,0 +1,162 @@
+"""What contradicts itself is refused in one line, before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from command_line import Command, run_as_user
+
+COARSE = 'phantom = "knee"\nparameters = { spacing_mm = 1.5, slice_mm = 1.5, shaft_mm = 45.0 }'
+
+
+def refused(done, *words: str) -> None:
+    assert done.code == 2, (done.out, done.err)
+    line = done.err.strip()
+    assert line.startswith("error:")
+    assert "\n" not in line
+    for word in words:
+        assert word in line
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run a coarse knee; the folder of what it wrote."""
+    folder = tmp_path_factory.mktemp("coarse")
+    case = folder / "case.toml"
+    case.write_text(f'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\n{COARSE}\n')
+    run_as_user(folder, "run", str(case), "--json", "--quiet", "--out", str(folder / "out"))
+    return folder / "out"
+
+
+@pytest.mark.parametrize(("kind", "side"), [("knee", "left"), ("hip", "right")])
+def test_a_saved_joint_of_another_side_or_kind(
+    command: Command, tmp_path: Path, record: Path, kind: str, side: str
+) -> None:
+    case = tmp_path / "case.toml"
+    case.write_text(
+        f'schema = 1\n[joint]\nkind = "{kind}"\nside = "{side}"\n[anatomy]\nmodel = "{record / "model"}"\n'
+    )
+    refused(command("plan", case, "--json", "--out", tmp_path / "out"), "right knee", f"{side} {kind}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_record_names_no_file(command: Command, tmp_path: Path, record: Path) -> None:
+    case = tmp_path / "case.toml"
+    labels = tmp_path / "jane_doe.nrrd"
+    labels.write_bytes((record / "model" / "labels.nrrd").read_bytes())
+    (tmp_path / "table.toml").write_text('[labels]\n1 = "femur"\n')
+    case.write_text(
+        'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\n'
+        'labelmap = "jane_doe.nrrd"\nlabels = "table.toml"\n'
+    )
+    done = command("run", case, "--json")
+    assert done.code in (0, 2, 3)
+    assert "jane_doe" not in done.out
+    if done.code != 2:
+        assert json.loads(done.out)["case"]["anatomy"]["labelmap"]["value"].startswith("sha256 ")
+
+
+def test_a_knee_called_a_hip(command: Command, tmp_path: Path, record: Path) -> None:
+    names = json.loads((record / "model" / "model.json").read_text())["structures"]
+    table = tmp_path / "table.toml"
+    wanted = [(s["label"], n) for n, s in names.items() if s["source"] == "segmented" and s["label"]]
+    assert wanted
+    surfaces = [f"{n}={record / 'model' / 'surfaces' / f'{n}.vtp'}" for n in ("femur", "patella", "tibia")]
+    out = tmp_path / "out"
+    done = command(
+        "model", "--surfaces", *surfaces, "--joint", "hip", "--side", "right", "--quiet", "--out", out
+    )
+    refused(done, "hip", "patella", "knee")
+    assert not out.exists()
+    assert not table.exists()
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ('[structures.foo]\ntissue = "musle"', ("musle", "muscle")),
+        ("[tissues.muscle]\nspeed_m_s = 1.58", ("speed_m_s",)),
+        ("[tissues.muscle]\ndensity_kg_m3 = 1.0e6", ("density_kg_m3",)),
+    ],
+)
+def test_a_tissue_that_is_none(
+    command: Command, case_file: Callable[..., Path], tables: str, words: tuple[str, ...]
+) -> None:
+    refused(command("check", case_file(tables)), *words)
+
+
+def test_a_seed_beyond_what_counts(command: Command, case_file: Callable[..., Path]) -> None:
+    refused(command("plan", case_file(""), "--seed", str(2**63)), "seed")
+
+
+def test_a_flow_that_overflows_is_told(command: Command) -> None:
+    words = ("--length-mm", "50", "--volume-ml", "5", "--time-s", "20", "--viscosity-mpa-s", "1e308")
+    done = command("flow", "--gauge", "22", *words)
+    assert done.code in (0, 2)
+    assert "Traceback" not in done.err
+
+
+def leg(**changes: list[float]) -> dict[str, list[float]]:
+    return {
+        "hip_center": [0, 0, 420], "femoral_knee_center": [0, 0, 0], "tibial_knee_center": [0, 0, -5],
+        "ankle_center": [0, 0, -380], "distal_medial_condyle": [-22, 0, -20],
+        "distal_lateral_condyle": [22, 0, -20], "posterior_medial_condyle": [-22, -25, 0],
+        "posterior_lateral_condyle": [22, -25, 0], "medial_plateau": [-22, 0, -25],
+        "lateral_plateau": [22, 0, -25],
+    } | changes  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        (leg(ankle_center=[0, 0, 420]), ("hip_center", "ankle_center")),
+        (leg(distal_medial_condyle=[22, 0, -20]), ("distal_medial_condyle",)),
+        (leg(medial_plateau=[22, 0, -25], lateral_plateau=[-22, 0, -25]), ("swapped",)),
+        (leg(tibial_knee_center=[0, 0, -5000], ankle_center=[0, 0, -5375]), ("two frames",)),
+        ({n: [0.001 * c for c in p] for n, p in leg().items()}, ("metres",)),
+        (leg(hip_center=[0, 0, 1e300]), ("hip_center",)),
+    ],
+    ids=["coincident", "one condyle", "swapped", "two frames", "metres", "far"],
+)
+def test_landmarks_of_no_leg(
+    command: Command, tmp_path: Path, points: dict[str, list[float]], words: tuple[str, ...]
+) -> None:
+    path = tmp_path / "l.json"
+    landmarks = {n: {"position_mm": p, "sd_mm": 1.0} for n, p in points.items()}
+    path.write_text(json.dumps({"side": "right", "landmarks": landmarks}))
+    refused(command("alignment", "--landmarks", path, "--json"), *words)
+
+
+def test_the_same_leg_without_a_fault_is_measured(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "l.json"
+    landmarks = {n: {"position_mm": p, "sd_mm": 1.0} for n, p in leg().items()}
+    path.write_text(json.dumps({"side": "right", "landmarks": landmarks}))
+    done = command("alignment", "--landmarks", path, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["angles"]["hka_deg"]["value"] == pytest.approx(180.0, abs=1e-9)
+
+
+def test_a_bent_knee_gets_no_verdict(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "l.json"
+    points = leg(ankle_center=[0, -375, -10])
+    landmarks = {n: {"position_mm": p, "sd_mm": 1.0} for n, p in points.items()}
+    path.write_text(json.dumps({"side": "right", "landmarks": landmarks}))
+    done = command("alignment", "--landmarks", path, "--json")
+    assert done.code == 3, done.err
+    verdict = json.loads(done.out)["verdict"]
+    assert verdict["state"] == "REFUSED"
+    assert "flexed" in verdict["reasons"][0]
+
+
+def test_markups_that_are_none_or_stand_twice(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "l.mrk.json"
+    for points, word in ((None, "controlPoints"), (5, "controlPoints")):
+        path.write_text(json.dumps({"markups": [{"coordinateSystem": "LPS", "controlPoints": points}]}))
+        refused(command("alignment", "--landmarks", path, "--side", "right"), word)
+    point = {"label": "hip_center", "position": [0, 0, 1], "positionStatus": "defined"}
+    path.write_text(json.dumps({"markups": [{"coordinateSystem": "LPS", "controlPoints": [point, point]}]}))
+    refused(command("alignment", "--landmarks", path, "--side", "right"), "hip_center", "twice")
