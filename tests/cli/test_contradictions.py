@@ -89,6 +89,11 @@ def test_a_tissue_that_is_none(
     refused(command("check", case_file(tables)), *words)
 
 
+@pytest.mark.parametrize("anatomy", ['labelmap = "gone.nrrd"\nlabels = "pymskt"', 'model = "gone"'])
+def test_check_misses_a_file(command: Command, case_file: Callable[..., Path], anatomy: str) -> None:
+    refused(command("check", case_file("", anatomy=anatomy)), "gone")
+
+
 def test_a_seed_beyond_what_counts(command: Command, case_file: Callable[..., Path]) -> None:
     refused(command("plan", case_file(""), "--seed", str(2**63)), "seed")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from injectplan import imaging
+from injectplan import files, imaging
 from injectplan.alignment import (
     Alignment,
     Load,
@@ -38,7 +38,7 @@ from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
 from injectplan.ultrasound import ColourMode, Frame
-from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, joint_of
+from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, hashes_of, joint_of
 
 Progress = Callable[[str, float], None]
 Document = dict[str, Any]
@@ -50,8 +50,11 @@ def reseeded(case: Case, seed: int | None) -> Case:
 
 
 def check_case(path: Path) -> Document:
-    """Return the effective case: every value with its source, and what is assumed."""
+    """Return the effective case, every value with its source; the files it names must be there."""
     case = read_case(path)
+    hashes_of(case.anatomy)
+    if case.anatomy.model is not None:
+        files.sha256(case.anatomy.model)
     return {"schema": SCHEMA, "case": case.effective, "assumed": list(case.assumed)}
 
 
@@ -287,8 +290,11 @@ def needle_flow(
     return flow_document(flow_through_needle(needle, injectate_of("custom", **changes), syringe))
 
 
-def record_of(result: CaseResult) -> Document:
-    """Return the record of a whole run: every part's document, the assumptions, the provenance."""
+def record_of(result: CaseResult, *, model: Document | None = None) -> Document:
+    """Return the record of a whole run: every part's document, the assumptions, the provenance.
+
+    model : the joint's document, where it was made before.
+    """
     refusals = result.refusals
     plan: Document = (
         plan_document(result.plan) if result.plan is not None else _refused_plan(refusals["plan"])
@@ -298,7 +304,7 @@ def record_of(result: CaseResult) -> Document:
         "name": result.case.name,
         "purpose": NOT_A_DEVICE,
         "case": _nameless(result.case.effective, result.provenance),
-        "model": model_document(result.joint),
+        "model": model if model is not None else model_document(result.joint),
         "alignment": alignment_document(result.alignment)
         if result.alignment
         else refused(refusals["alignment"]),

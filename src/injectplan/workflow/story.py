@@ -143,12 +143,12 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
                 "correct [joint], or give the other joint"
             )
         return saved, {"model": files.sha256(source.model)}
-    hashes = _hashes_of(source)
+    hashes = hashes_of(source)
     joint = kept_joint(_recipe(case, hashes), lambda: _built(case, progress))
     return joint, hashes
 
 
-def _hashes_of(source: AnatomySource) -> dict[str, str]:
+def hashes_of(source: AnatomySource) -> dict[str, str]:
     """Return the hashes of the files that an anatomy is read from, by role."""
     named = {"labelmap": source.labelmap, "image": source.image}
     named |= {f"surface {name}": path for name, path in source.surfaces.items()}

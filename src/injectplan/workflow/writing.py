@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from injectplan.alignment import Alignment, alignment_drawing
-from injectplan.anatomy import save_joint
+from injectplan.anatomy import model_document, save_joint
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.documents import to_json
@@ -130,7 +130,7 @@ def run_into(
 
     The joint is packed and the report's stills are drawn on the second core while the rest of the case runs.
     """
-    saving: list[Future[None]] = []
+    saving: list[Future[dict[str, Any]]] = []
     drawing: list[Future[list[Bytes]]] = []
     mapping: list[Future[Bytes | None]] = []
     (folder / "model").mkdir()
@@ -138,7 +138,7 @@ def run_into(
 
         def reached(joint: JointModel, plan: Plan | None) -> None:
             if plan is None:
-                saving.append(beside.submit(save_joint, joint, folder / "model"))
+                saving.append(beside.submit(_save, joint, folder / "model"))
                 mapping.append(beside.submit(cartilage_maps, joint, pixels=300))
             else:
                 drawing.append(beside.submit(stills, joint, plan, case.probe.width_mm))
@@ -146,16 +146,20 @@ def run_into(
         result = run_case(case, progress=progress, reached=reached)
         say = progress or (lambda label, fraction: None)
         say("report", 0.0)
-        record = record_of(result)
+        record = record_of(result, model=saving[0].result())
         _write_parts(result, record, folder)
         say("report: pictures", 0.4)
         drawn = drawing[0].result() if drawing else stills(result.joint, None, case.probe.width_mm)
         write_report(record, _report_parts(result, drawn, mapping[0].result()), folder / "report.html")
-        saving[0].result()
-    _write_json(record["model"], folder / "model" / "model.json")
     _write_json(record, folder / "record.json")
     say("report", 1.0)
     return result, record
+
+
+def _save(joint: JointModel, folder: Path) -> dict[str, Any]:
+    document = model_document(joint)
+    save_joint(joint, folder, document=document)
+    return document
 
 
 def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
