@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 
 from injectplan.anatomy.model import JointModel
-from injectplan.anatomy.store import write_arrays
+from injectplan.anatomy.store import ARRAYS, write_arrays
 from injectplan.workflow import kept
-from injectplan.workflow.kept import MOST_JOINTS, kept_joint
+from injectplan.workflow.kept import MOST_JOINTS, kept_files, kept_joint
 from oracles_planning import shell_joint
 
 RECIPE: dict[str, object] = {"seed": 1, "files": {"labelmap": "ab"}}
@@ -111,3 +112,81 @@ def test_nothing_is_kept_where_that_is_not_wanted_or_not_possible(
     joint = kept_joint(RECIPE, build)
     assert build.built == 2
     assert np.isfinite(joint.structures["skin"].surface.vertices_mm).all()
+
+
+class Writer:
+    """Writes a folder as a joint's is written, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.written += 1
+        (folder / "model").mkdir()
+        (folder / "model" / "a.vtp").write_bytes(b"a surface")
+        (folder / ARRAYS).write_bytes(b"arrays")
+
+
+def filled(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def fill(
+    tmp_path: Path, name: str, write: Writer, recipe: dict[str, object] | None = RECIPE
+) -> dict[str, bytes]:
+    (tmp_path / name).mkdir()
+    kept_files(recipe, tmp_path / name, write)
+    return filled(tmp_path / name)
+
+
+def test_what_was_written_of_a_joint_is_copied_the_next_time(folder: Path, tmp_path: Path) -> None:
+    kept_joint(RECIPE, Builder())
+    write = Writer()
+    assert fill(tmp_path, "one", write) == fill(tmp_path, "two", write)
+    assert write.written == 1
+    fill(tmp_path, "three", write, {"seed": 5})
+    fill(tmp_path, "four", write, None)
+    assert write.written == 3
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "half a list"])
+def test_a_damaged_copy_is_written_anew(folder: Path, tmp_path: Path, harm: str) -> None:
+    kept_joint(RECIPE, Builder())
+    write = Writer()
+    first = fill(tmp_path, "one", write)
+    (kept_surface,) = folder.rglob("a.vtp")
+    if harm == "changed":
+        kept_surface.write_bytes(b"another")
+    elif harm == "missing":
+        kept_surface.unlink()
+    else:
+        (kept_surface.parents[1] / "hashes.json").write_text('{"model/a.v')
+    assert fill(tmp_path, "two", write) == first
+    assert write.written == 2
+    assert fill(tmp_path, "three", write) == first
+    assert write.written == 2
+
+
+def test_the_joints_own_arrays_are_kept_once(folder: Path, tmp_path: Path) -> None:
+    kept_joint(RECIPE, Builder())
+    (arrays,) = folder.glob("*.npz")
+
+    def write(inner: Path) -> None:
+        (inner / ARRAYS).write_bytes(arrays.read_bytes())
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        kept_files(RECIPE, tmp_path / name, write)
+        assert (tmp_path / name / ARRAYS).read_bytes() == arrays.read_bytes()
+    assert not list(folder.rglob(ARRAYS))
+
+
+def test_copies_go_with_their_joint(folder: Path, tmp_path: Path) -> None:
+    for seed in range(MOST_JOINTS + 2):
+        kept_joint({"seed": seed}, Builder())
+        fill(tmp_path, str(seed), Writer(), {"seed": seed})
+        for k, path in enumerate(sorted(folder.glob("*.npz"), key=lambda p: p.stat().st_mtime)):
+            os.utime(path, (1000 + k, 1000 + k))
+    kept_joint({"seed": "last"}, Builder())
+    assert {p.stem for p in folder.glob("*.files")} <= {p.stem for p in folder.glob("*.npz")}
+    assert len(list(folder.glob("*.files"))) == MOST_JOINTS - 1

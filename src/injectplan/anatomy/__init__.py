@@ -4,7 +4,7 @@ from injectplan.anatomy.axes import femoral_head, joint_axes
 from injectplan.anatomy.build import build_joint, structures_of, structures_of_surfaces
 from injectplan.anatomy.cartilage import CARRIERS, map_cartilage, statistics, thickness_volume
 from injectplan.anatomy.defects import Ellipse, find_defects
-from injectplan.anatomy.measures import chord_volume_ml, model_document
+from injectplan.anatomy.measures import chord_volume_ml, model_document, model_seconds
 from injectplan.anatomy.model import (
     COVERED,
     DENUDED,
@@ -29,6 +29,6 @@ __all__ = [
     "CARRIERS", "COVERED", "DENUDED", "FAILED", "OUTSIDE", "PRIORITY", "CartilageMap", "Cavity", "Defect",
     "Ellipse", "FillState", "JointAxes", "JointModel", "Recess", "Structure", "Subject", "build_joint",
     "chord_volume_ml", "femoral_head", "find_defects", "joint_axes", "load_joint", "map_cartilage",
-    "mask_of_surface", "model_document", "repair_surface", "save_joint", "statistics", "structures_of",
-    "structures_of_surfaces", "surface_of_mask", "thickness_volume",
+    "mask_of_surface", "model_document", "model_seconds", "repair_surface", "save_joint", "statistics",
+    "structures_of", "structures_of_surfaces", "surface_of_mask", "thickness_volume",
 ]  # fmt: skip

@@ -156,9 +156,6 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
 
     seconds : timings to print; None takes those of the joint's own building (none for a loaded joint).
     """
-    times = dict(joint.seconds if seconds is None else seconds)
-    for step in ("surfaces", "thickness", "completion", "total"):
-        times.setdefault(step, 0.0)
     document = {
         "schema": SCHEMA,
         "joint": {
@@ -188,6 +185,15 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
         "warnings": [n.to_json() for n in joint.notices],
         "assumed": list(joint.assumed),
         "input_sha256": joint.input_sha256,
-        "seconds": times,
+        "seconds": model_seconds(joint) if seconds is None else _all_steps(seconds),
     }  # fmt: skip
     return dict(plain(document))
+
+
+def model_seconds(joint: JointModel) -> dict[str, float]:
+    """Return how long each step of a joint's building took; 0 for a joint that was loaded."""
+    return _all_steps(joint.seconds)
+
+
+def _all_steps(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {"surfaces": 0.0, "thickness": 0.0, "completion": 0.0, "total": 0.0, **seconds}

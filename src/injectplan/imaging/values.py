@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from injectplan.kernels.bvh import Bvh, build_bvh
 from injectplan.kernels.cast import Floats, Ints, cast
+from injectplan.lazy import lazy
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo
 
@@ -30,12 +30,12 @@ class _Grid:
 
     affine: Floats
 
-    @cached_property
+    @lazy
     def spacing_mm(self) -> Floats:
         """Voxel edge lengths along i, j, k, (3,)."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
-    @cached_property
+    @lazy
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
@@ -79,7 +79,7 @@ class LabelMap(_Grid):
         """The names that the table gives, each once, whether or not they occur."""
         return tuple(dict.fromkeys([*self.names.values(), *self.overlaps]))
 
-    @cached_property
+    @lazy
     def counts(self) -> Mapping[int, int]:
         """Label value → number of voxels, for the values that occur; background left out."""
         found = np.bincount(self.labels.ravel(order="K"), minlength=1)
@@ -138,27 +138,27 @@ class Surface:
         object.__setattr__(self, "vertices_mm", vertices)
         object.__setattr__(self, "triangles", triangles)
 
-    @cached_property
+    @lazy
     def bvh(self) -> Bvh:
         """The triangle tree over this surface, built on first use."""
         return build_bvh(self.vertices_mm, self.triangles)
 
-    @cached_property
+    @lazy
     def _crosses(self) -> Floats:
         a, b, c = (self.vertices_mm[self.triangles[:, i]] for i in range(3))
         return np.asarray(np.cross(b - a, c - a))
 
-    @cached_property
+    @lazy
     def triangle_areas_mm2(self) -> Floats:
         """Area of each triangle, (m,)."""
         return np.asarray(0.5 * np.linalg.norm(self._crosses, axis=1))
 
-    @cached_property
+    @lazy
     def area_mm2(self) -> float:
         """Total area."""
         return float(self.triangle_areas_mm2.sum())
 
-    @cached_property
+    @lazy
     def vertex_areas_mm2(self) -> Floats:
         """A third of the area of the triangles around each vertex, (n,)."""
         result = np.zeros(len(self.vertices_mm))
@@ -166,7 +166,7 @@ class Surface:
             np.add.at(result, self.triangles[:, corner], self.triangle_areas_mm2 / 3.0)
         return result
 
-    @cached_property
+    @lazy
     def vertex_normals(self) -> Floats:
         """Area-weighted outward unit normals, (n, 3); zero where a vertex belongs to no triangle."""
         result = np.zeros_like(self.vertices_mm)
@@ -175,7 +175,7 @@ class Surface:
         length = np.linalg.norm(result, axis=1, keepdims=True)
         return np.asarray(np.divide(result, length, out=np.zeros_like(result), where=length > 0))
 
-    @cached_property
+    @lazy
     def volume_ml(self) -> float:
         """Enclosed volume by the divergence theorem; meaningful for a closed surface only."""
         if not len(self.triangles):
@@ -184,23 +184,23 @@ class Surface:
         corner = self.vertices_mm[self.triangles[:, 0]] - origin
         return float(np.einsum("ij,ij->", corner, self._crosses) / 6.0 / 1000.0)
 
-    @cached_property
+    @lazy
     def _edge_counts(self) -> npt.NDArray[np.int64]:
         one, other = self.triangles[:, [0, 1, 2]].astype(np.int64), self.triangles[:, [1, 2, 0]]
         keys = np.minimum(one, other) * len(self.vertices_mm) + np.maximum(one, other)
         return np.unique(keys, return_counts=True)[1]
 
-    @cached_property
+    @lazy
     def closed(self) -> bool:
         """Whether every edge belongs to an even number of triangles, at least two."""
         return bool(len(self.triangles)) and bool((self._edge_counts % 2 == 0).all())
 
-    @cached_property
+    @lazy
     def manifold(self) -> bool:
         """Whether every edge belongs to exactly two triangles, or one at a border."""
         return bool(len(self.triangles)) and bool((self._edge_counts <= 2).all())
 
-    @cached_property
+    @lazy
     def bounds_mm(self) -> Floats:
         """Lowest and highest corner, (2, 3)."""
         return np.stack([self.vertices_mm.min(axis=0), self.vertices_mm.max(axis=0)])

@@ -21,24 +21,32 @@ from injectplan.report import pictures
 from injectplan.ultrasound.values import Frame
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Views:
+    """The joint with trajectory 1: three planes through its tip, stills from the front and from lateral."""
+
+    planes: Bytes
+    stills: Sequence[Bytes]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReportParts:
     """What the report draws beside the record's numbers; a part that was refused is None or empty."""
 
-    joint: JointModel
-    plan: Plan | None
     frames: Sequence[Frame]
     captions: Sequence[str]
     dose: DoseEstimate | None
     drawing: Sequence[Line]
-    stills: Sequence[Bytes]
+    views: Views
     cartilage: Bytes | None
 
 
-def stills(joint: JointModel, plan: Plan | None, probe_width_mm: float) -> list[Bytes]:
-    """Draw the report's 3-D views of a joint: from the front and from lateral, with trajectory 1."""
+def views(joint: JointModel, plan: Plan | None, probe_width_mm: float) -> Views:
+    """Draw what depends on the joint and the plan alone."""
     best = plan.trajectories[0] if plan else None
-    return pictures.scenes(joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=probe_width_mm)
+    through = best.tip_mm if best is not None else joint.axes.origin_mm
+    stills = pictures.scenes(joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=probe_width_mm)
+    return Views(pictures.three_planes(joint, through, best), stills)
 
 
 def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> None:
@@ -120,11 +128,9 @@ def _embed(picture: npt.NDArray[Any]) -> str:
 
 
 def _pictures(parts: ReportParts) -> dict[str, Any]:
-    joint, best = parts.joint, parts.plan.trajectories[0] if parts.plan else None
-    through = best.tip_mm if best is not None else joint.axes.origin_mm
     result: dict[str, Any] = {
-        "stills": [_embed(still) for still in parts.stills],
-        "planes": _embed(pictures.three_planes(joint, through, best)),
+        "stills": [_embed(still) for still in parts.views.stills],
+        "planes": _embed(parts.views.planes),
         "frames": [
             {"src": _embed(pictures.frame_panel(frame)), "caption": caption}
             for frame, caption in zip(parts.frames, parts.captions, strict=True)

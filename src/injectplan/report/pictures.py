@@ -52,6 +52,12 @@ def save(picture: npt.NDArray[np.uint8], path: Path, *, format: str | None = Non
     image.save(path, format=format or "PNG", compress_level=PNG_LEVEL)
 
 
+def read(path: Path) -> Bytes:
+    """Read back a picture that `save` wrote."""
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
 def shown(frame: Frame, *, trust: bool = False) -> Bytes:
     """Return a frame as people look at it: grey (h, w); RGB (h, w, 3) with colour, or with doubt tinted.
 

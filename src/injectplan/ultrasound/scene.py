@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from injectplan.instruments import Probe
 from injectplan.kernels.bvh import build_bvh
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.line_values import Makeup, Medium, Mesh, Skin, Solids
+from injectplan.lazy import lazy
 from injectplan.tissues import MUSCLE_SPECKLE_DB, Tissue, assumptions, tissue_of
 from injectplan.ultrasound.patterns import STYLES, VOXEL_MM
 from injectplan.ultrasound.tables import plane_offsets_mm
@@ -57,7 +58,7 @@ class _Shapes:
     makeup: Makeup
     reach: tuple[Pose, float, float] | None = None
 
-    @cached_property
+    @lazy
     def solids(self) -> Solids:
         """Return the tree over every surface that has triangles within reach."""
         return Solids(self.mesh_within_reach(self.surfaces), self.makeup)
@@ -68,7 +69,7 @@ class _Shapes:
             return mesh_of(list(surfaces))
         return mesh_of([_within(s, *self.reach) for s in surfaces], _bounds_of(surfaces))
 
-    @cached_property
+    @lazy
     def bounds_mm(self) -> Floats:
         return _bounds_of(self.surfaces)
 

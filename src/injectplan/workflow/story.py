@@ -148,6 +148,11 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
     return joint, hashes
 
 
+def recipe_of(case: Case) -> dict[str, object] | None:
+    """Return all that a case's joint depends on, beside the program itself; None for a saved joint."""
+    return _recipe(case, hashes_of(case.anatomy)) if case.anatomy.model is None else None
+
+
 def hashes_of(source: AnatomySource) -> dict[str, str]:
     """Return the hashes of the files that an anatomy is read from, by role."""
     named = {"labelmap": source.labelmap, "image": source.image}

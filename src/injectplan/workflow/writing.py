@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from injectplan.alignment import Alignment, alignment_drawing
-from injectplan.anatomy import model_document, save_joint
+from injectplan.anatomy import model_document, model_seconds, save_joint
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.documents import to_json
@@ -31,11 +34,12 @@ from injectplan.interop import (
 from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import pictures
-from injectplan.report.html import ReportParts, stills, write_report
+from injectplan.report.html import ReportParts, Views, views, write_report
 from injectplan.report.maps import cartilage_maps, model_views, t2_maps
 from injectplan.ultrasound import Frame
+from injectplan.workflow.kept import kept_files
 from injectplan.workflow.steps import record_of
-from injectplan.workflow.story import CaseResult, run_case
+from injectplan.workflow.story import CaseResult, recipe_of, run_case
 
 Document = Mapping[str, Any]
 Progress = Callable[[str, float], None]
@@ -128,38 +132,58 @@ def run_into(
 ) -> tuple[CaseResult, dict[str, Any]]:
     """Run a case and write all it gives: record, report, model, plan, alignment, dose, frames, preview.
 
-    The joint is packed and the report's stills are drawn on the second core while the rest of the case runs.
+    The joint is packed and the report's stills are drawn on the second core while the rest of the case runs;
+    what depends on the joint alone is kept with it.
     """
-    saving: list[Future[dict[str, Any]]] = []
-    drawing: list[Future[list[Bytes]]] = []
-    mapping: list[Future[Bytes | None]] = []
-    (folder / "model").mkdir()
+    packing: list[Future[tuple[dict[str, Any], Bytes | None]]] = []
+    drawing: list[Future[Views]] = []
     with ThreadPoolExecutor(max_workers=1) as beside:
 
         def reached(joint: JointModel, plan: Plan | None) -> None:
             if plan is None:
-                saving.append(beside.submit(_save, joint, folder / "model"))
-                mapping.append(beside.submit(cartilage_maps, joint, pixels=300))
+                packing.append(beside.submit(_pack, case, joint, folder / "model"))
             else:
-                drawing.append(beside.submit(stills, joint, plan, case.probe.width_mm))
+                drawing.append(beside.submit(views, joint, plan, case.probe.width_mm))
 
         result = run_case(case, progress=progress, reached=reached)
         say = progress or (lambda label, fraction: None)
         say("report", 0.0)
-        record = record_of(result, model=saving[0].result())
+        model, mapped = packing[0].result()
+        record = record_of(result, model=model)
         _write_parts(result, record, folder)
+        preview = result.preview
+        filming = beside.submit(_write_preview, preview, folder) if preview is not None else None
         say("report: pictures", 0.4)
-        drawn = drawing[0].result() if drawing else stills(result.joint, None, case.probe.width_mm)
-        write_report(record, _report_parts(result, drawn, mapping[0].result()), folder / "report.html")
+        drawn = drawing[0].result() if drawing else views(result.joint, None, case.probe.width_mm)
+        write_report(record, _report_parts(result, drawn, mapped), folder / "report.html")
+        if filming is not None:
+            filming.result()
     _write_json(record, folder / "record.json")
     say("report", 1.0)
     return result, record
 
 
-def _save(joint: JointModel, folder: Path) -> dict[str, Any]:
-    document = model_document(joint)
-    save_joint(joint, folder, document=document)
-    return document
+def _pack(case: Case, joint: JointModel, folder: Path) -> tuple[dict[str, Any], Bytes | None]:
+    """Write the joint's folder; return its document and the picture of its cartilage, if it has any."""
+
+    def make(inner: Path) -> None:
+        (inner / "model").mkdir()
+        document = model_document(joint)
+        save_joint(joint, inner / "model", document=document)
+        mapped = cartilage_maps(joint, pixels=300)
+        if mapped is not None:
+            pictures.save(mapped, inner / "cartilage.png")
+
+    with tempfile.TemporaryDirectory(prefix="pack-", dir=folder.parent) as name:
+        inner = Path(name)
+        kept_files(recipe_of(case), inner, make)
+        os.replace(inner / "model", folder)
+        picture = inner / "cartilage.png"
+        mapped = pictures.read(picture) if picture.exists() else None
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    document["seconds"] = model_seconds(joint)
+    _write_json(document, folder / "model.json")
+    return document, mapped
 
 
 def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
@@ -167,21 +191,17 @@ def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
     write_plan(result.plan, record["plan"], folder)
     if record["dose"] is not None:
         write_dose(record["dose"], folder)
-    if result.preview is not None:
-        _write_preview(result, folder)
 
 
-def _report_parts(result: CaseResult, drawn: Sequence[Bytes], mapped: Bytes | None) -> ReportParts:
+def _report_parts(result: CaseResult, drawn: Views, mapped: Bytes | None) -> ReportParts:
     preview = result.preview
     chosen = _highlights(preview) if preview is not None else []
     return ReportParts(
-        joint=result.joint,
-        plan=result.plan,
         frames=[preview.frames[i] for i, _ in chosen] if preview is not None else [],
         captions=[caption for _, caption in chosen],
         dose=result.dose,
         drawing=alignment_drawing(result.alignment, result.joint.bones) if result.alignment else [],
-        stills=drawn,
+        views=drawn,
         cartilage=mapped,
     )
 
@@ -199,13 +219,12 @@ def _highlights(preview: Preview) -> list[tuple[int, str]]:
     return chosen
 
 
-def _write_preview(result: CaseResult, folder: Path) -> None:
-    assert result.preview is not None
+def _write_preview(preview: Preview, folder: Path) -> None:
     (folder / "frames").mkdir()
-    for i, frame in enumerate(result.preview.frames):
+    for i, frame in enumerate(preview.frames):
         pictures.save(frame.bmode, folder / "frames" / f"rank1_{i:03d}.png")
-    shown = [pictures.shown(frame) for frame in result.preview.frames]
+    shown = [pictures.shown(frame) for frame in preview.frames]
     pictures.save_gif(shown, folder / "preview.gif")
-    write_preview_sequence(result.preview, folder / "preview.igs.mha")
+    write_preview_sequence(preview, folder / "preview.igs.mha")
     if has_video():  # the extra `video`
         write_mp4(pictures.same_depth(shown), folder / "preview.mp4")
