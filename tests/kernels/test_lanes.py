@@ -67,3 +67,58 @@ def test_grains_have_unit_power_wherever_they_are_sampled():
             40_000,
         )  # fmt: skip
         assert (out**2).sum(axis=0).mean() == pytest.approx(2 * 32.0**2, rel=0.03)
+
+
+@QUICK
+@given(st.lists(st.floats(0.0, 1e6, width=32), min_size=1, max_size=70))
+def test_decibels_are_ten_logarithms(powers):
+    power = np.array(powers, np.float32)
+    got, want = np.empty_like(power), np.empty(len(power))
+    lanes.decibels(power, got)
+    lanes.decibels_plain(power, want)
+    assert got == pytest.approx(want, abs=2e-5)
+
+
+def test_decibels_over_the_whole_range():
+    power = np.float32(10.0) ** np.linspace(-20.0, 8.0, 5001, dtype=np.float32)
+    got = np.empty_like(power)
+    lanes.decibels(power, got)
+    want = 10.0 * np.log10(power.astype(np.float64) + 1e-20)
+    assert np.abs(got - want).max() < 2e-5
+
+
+@QUICK
+@given(ends, st.integers(0, 99))
+def test_bilinear_reads_between_four_corners_and_writes_nothing_beside(part, seed):
+    rng = np.random.default_rng(seed)
+    lines, samples = 9, 21
+    grid = rng.normal(size=(lines, samples)).astype(np.float32)
+    x, y = rng.uniform(0, lines - 1.001, 90), rng.uniform(0, samples - 1.001, 90)
+    cells = (x.astype(int) * samples + y.astype(int)).astype(np.int32)
+    cells[rng.uniform(size=90) < 0.2] = -1
+    along, deep = (x % 1).astype(np.float32), (y % 1).astype(np.float32)
+    got = np.full(90, 7.0, np.float32)
+    want = got.copy()
+    lanes.bilinear(grid.ravel(), cells, along, deep, samples, *part, got)
+    lanes.bilinear_plain(grid.ravel(), cells, along, deep, samples, *part, want)
+    assert got == pytest.approx(want, abs=2e-6)
+    assert (got[np.r_[0 : part[0], part[1] : 90]] == 7.0).all()
+    inside = np.arange(90)[part[0] : part[1]]
+    inside = inside[cells[inside] >= 0]
+    i, j = x.astype(int)[inside], y.astype(int)[inside]
+    u, v = x[inside] % 1, y[inside] % 1
+    true = (1 - u) * ((1 - v) * grid[i, j] + v * grid[i, j + 1])
+    true += u * ((1 - v) * grid[i + 1, j] + v * grid[i + 1, j + 1])
+    assert got[inside] == pytest.approx(true, abs=1e-5)
+
+
+@QUICK
+@given(ends, st.integers(0, 99))
+def test_rounded_writes_bytes_and_nothing_beside(part, seed):
+    row = np.random.default_rng(seed).uniform(0.0, 255.0, 90).astype(np.float32)
+    row[:4] = (0.0, 0.49, 255.0, 254.6)
+    got = np.full(90, 7, np.uint8)
+    lanes.rounded(row, *part, got)
+    want = np.full(90, 7, np.uint8)
+    lanes.rounded_plain(row, *part, want)
+    assert (got == want).all()

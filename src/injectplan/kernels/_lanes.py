@@ -10,6 +10,10 @@ level, level · fall, …; `add_decay` adds that.
 at places x, y, z in texture voxels (not negative), trilinear, of unit power times amplitude · weight. Each
 voxel's number is turned by `turns` (3,) 128ths of a circle for each voxel along each axis, which is the phase
 of the way there and back along the beam; circle (256,) : cosines and sines of the 128 angles.
+`decibels(power, out)` writes 10·log10(power + 1e-20).
+`bilinear(grid, cells, along, deep, samples, first, last, out)` writes what stands between a flat grid's four
+values at cell, cell + 1, cell + samples, cell + samples + 1, `deep` the share of the second and `along` that
+of the third; 0 where the cell is negative.  `rounded(row, first, last, out)` writes 0–255 as bytes.
 All rows are contiguous float32. Each has a twin in plain Python below, used when compilation is off, which
 tests compare it with.
 """
@@ -30,6 +34,7 @@ from injectplan.kernels._jit import bare_kernel
 LANES = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
+_WORDS = ir.VectorType(_I64, LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
@@ -76,6 +81,27 @@ def grains_plain(
     im[part] += (gain * total.imag).astype(np.float32)
 
 
+def decibels_plain(power: Any, out: Any) -> None:
+    """Do what `decibels` does."""
+    out[:] = 10.0 * np.log10(np.asarray(power, np.float64) + 1e-20)
+
+
+def bilinear_plain(
+    grid: Any, cells: Any, along: Any, deep: Any, samples: int, first: int, last: int, out: Any
+) -> None:
+    """Do what `bilinear` does."""
+    cell, u, v = (row[first:last] for row in (cells, along, deep))
+    i = np.maximum(cell, 0)
+    near = (1 - v) * grid[i] + v * grid[i + 1]
+    far = (1 - v) * grid[i + samples] + v * grid[i + samples + 1]
+    out[first:last] = np.where(cell < 0, 0, (1 - u) * near + u * far)
+
+
+def rounded_plain(row: Any, first: int, last: int, out: Any) -> None:
+    """Do what `rounded` does."""
+    out[first:last] = (row[first:last] + np.float32(0.5)).astype(np.uint8)
+
+
 def _splat(value: Any, kind: Any = _FLOATS) -> Any:
     return ir.Constant(kind, [value] * LANES)
 
@@ -112,11 +138,24 @@ class _Block:
             "llvm.masked.load.v16f32.p0v16f32", _FLOATS, self._place(data), align, self.alive, _splat(0.0)
         )
 
+    def load_ints(self, data: Any) -> Any:
+        place = self.builder.bitcast(self.builder.gep(data, [self.at]), _INTS.as_pointer())
+        align = ir.Constant(_I32, 4)
+        return self._call(
+            "llvm.masked.load.v16i32.p0v16i32", _INTS, place, align, self.alive, _splat(0, _INTS)
+        )
+
     def store(self, data: Any, value: Any) -> None:
         align = ir.Constant(_I32, 4)
         self._call(
             "llvm.masked.store.v16f32.p0v16f32", ir.VoidType(), value, self._place(data), align, self.alive
         )
+
+    def store_bytes(self, data: Any, value: Any) -> None:
+        bytes_, align = ir.VectorType(ir.IntType(8), LANES), ir.Constant(_I32, 1)
+        place = self.builder.bitcast(self.builder.gep(data, [self.at]), bytes_.as_pointer())
+        small = self.builder.trunc(value, bytes_)
+        self._call("llvm.masked.store.v16i8.p0v16i8", ir.VoidType(), small, place, align, self.alive)
 
     def muladd(self, a: Any, b: Any, c: Any) -> Any:
         return self._call("llvm.fmuladd.v16f32", _FLOATS, a, b, c)
@@ -137,6 +176,22 @@ class _Block:
             at = b.zext(b.extract_element(index, number), _I64)
             values = b.insert_element(values, b.load(b.gep(data, [at])), number)
         return values
+
+    def pairs(self, data: Any, index: Any) -> tuple[Any, Any]:
+        """data[index] and data[index + 1] of floats, both in one load."""
+        b, values = self.builder, ir.Constant(_WORDS, ir.Undefined)
+        for lane in range(LANES):
+            number = ir.Constant(_I32, lane)
+            at = b.zext(b.extract_element(index, number), _I64)
+            place = b.bitcast(b.gep(data, [at]), _I64.as_pointer())
+            values = b.insert_element(values, b.load(place, align=4), number)
+        high = b.lshr(values, ir.Constant(_WORDS, [32] * LANES))
+        low, high = (b.bitcast(b.trunc(part, _INTS), _FLOATS) for part in (values, high))
+        return low, high
+
+    def between(self, fraction: Any, near: Any, far: Any) -> Any:
+        """(1 - f) · near + f · far."""
+        return self.muladd(fraction, far, self.builder.fmul(self.builder.fsub(_splat(1.0), fraction), near))
 
     def byte(self, word: Any, number: int) -> Any:
         """Byte `number` of each word, signed, as float."""
@@ -166,6 +221,75 @@ def _lay(_typing, row, first, last, start, stride):
         return context.get_dummy_value()
 
     return types.none(row, i, i, f, f), generate
+
+
+# 2·10·log10(e)·(1, 1/3, 1/5, 1/7): the series of 10·log10((1 + s)/(1 - s)), good to 1e-7 for |s| < 0.172
+_SERIES = [8.685889638065037 / n for n in (1.0, 3.0, 5.0, 7.0)]
+_ROOT_HALF, _DB_OF_TWO = 0x3F3504F3, 3.010299956639812
+
+
+def _decibels_of(block: _Block, power: Any) -> Any:
+    """10·log10 of positive floats: the exponent's part, and a series for the rest between √½ and √2."""
+    b = block.builder
+    bits = b.bitcast(power, _INTS)
+    whole = b.and_(b.sub(bits, _splat(_ROOT_HALF, _INTS)), _splat(-(1 << 23), _INTS))
+    rest = b.bitcast(b.sub(bits, whole), _FLOATS)
+    exponent = b.sitofp(b.ashr(whole, _splat(23, _INTS)), _FLOATS)
+    s = b.fdiv(b.fsub(rest, _splat(1.0)), b.fadd(rest, _splat(1.0)))
+    square, total = b.fmul(s, s), _splat(_SERIES[3])
+    for term in reversed(_SERIES[:3]):
+        total = block.muladd(total, square, _splat(term))
+    return block.muladd(exponent, _splat(_DB_OF_TWO), b.fmul(s, total))
+
+
+@intrinsic
+def _decibels(_typing, power, out, last):
+    i = types.int64
+
+    def generate(context, builder, signature, arguments):
+        source, data = (_data(context, builder, signature.args[n], arguments[n]) for n in range(2))
+        with _each_block(builder, ir.Constant(_I64, 0), arguments[2]) as (at, _):
+            block = _Block(builder, at, arguments[2])
+            block.store(data, _decibels_of(block, builder.fadd(block.load(source), _splat(1e-20))))
+        return context.get_dummy_value()
+
+    return types.none(power, out, i), generate
+
+
+@intrinsic
+def _bilinear(_typing, grid, cells, along, deep, samples, first, last, out):
+    i = types.int64
+
+    def generate(context, builder, signature, arguments):
+        data = [_data(context, builder, signature.args[n], arguments[n]) for n in (0, 1, 2, 3, 7)]
+        next_line = _spread(builder, builder.trunc(arguments[4], _I32), _INTS)
+        zero = _splat(0, _INTS)
+        with _each_block(builder, arguments[5], arguments[6]) as (at, _):
+            block = _Block(builder, at, arguments[6])
+            cell = block.load_ints(data[1])
+            outside = builder.icmp_signed("<", cell, zero)
+            cell = builder.select(outside, zero, cell)
+            u, v = block.load(data[2]), block.load(data[3])
+            near = block.between(v, *block.pairs(data[0], cell))
+            far = block.between(v, *block.pairs(data[0], builder.add(cell, next_line)))
+            block.store(data[4], builder.select(outside, _splat(0.0), block.between(u, near, far)))
+        return context.get_dummy_value()
+
+    return types.none(grid, cells, along, deep, i, i, i, out), generate
+
+
+@intrinsic
+def _rounded(_typing, row, first, last, out):
+    i = types.int64
+
+    def generate(context, builder, signature, arguments):
+        source, data = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3))
+        with _each_block(builder, arguments[1], arguments[2]) as (at, _):
+            block = _Block(builder, at, arguments[2])
+            block.store_bytes(data, builder.fptosi(builder.fadd(block.load(source), _splat(0.5)), _INTS))
+        return context.get_dummy_value()
+
+    return types.none(row, i, i, out), generate
 
 
 def _powers(builder: Any, fall: Any) -> tuple[Any, Any]:
@@ -292,6 +416,7 @@ def _grains(_typing, texture, turns, circle, x, y, z, amplitude, weight, re, im,
 
 if numba.config.DISABLE_JIT:
     lay, decay, add_decay, grains = lay_plain, decay_plain, add_decay_plain, grains_plain
+    decibels, bilinear, rounded = decibels_plain, bilinear_plain, rounded_plain
 else:
 
     @bare_kernel
@@ -313,3 +438,18 @@ else:
     def grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last):
         """Add speckle of unit power times amplitude · weight to re[first:last] and im[first:last]."""
         _grains(texture, turns, circle, x, y, z, amplitude, weight, re, im, first, last)
+
+    @bare_kernel
+    def decibels(power, out):
+        """Write 10·log10 of a row of powers, at least -200."""
+        _decibels(power, out, np.int64(out.shape[0]))
+
+    @bare_kernel
+    def bilinear(grid, cells, along, deep, samples, first, last, out):
+        """Write into out[first:last] what a flat grid holds between its cells' corners."""
+        _bilinear(grid, cells, along, deep, np.int64(samples), np.int64(first), np.int64(last), out)
+
+    @bare_kernel
+    def rounded(row, first, last, out):
+        """Write row[first:last], 0-255, rounded into bytes."""
+        _rounded(row, np.int64(first), np.int64(last), out)

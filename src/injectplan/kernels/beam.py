@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from injectplan.kernels._jit import image_kernel, kernel, prange
+from injectplan.kernels._lanes import bilinear, decibels, rounded
 from injectplan.kernels.cast import Floats32, Ints
 from injectplan.kernels.chance import hash64
 from injectplan.kernels.needle import needle_line, points_line
@@ -35,11 +36,15 @@ class Focus(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """Scan conversion, (h, w): the cell's first corner in (lines, samples), -1 outside; fractions."""
+    """Scan conversion (h, w): a cell's first corner in (lines, samples), fractions in it, the nearest corner.
+
+    -1 stands for a pixel outside the image.
+    """
 
     cell: Ints
     along: Floats32  # towards the next line
     deep: Floats32  # towards the next sample
+    nearest: Ints
 
 
 @image_kernel
@@ -93,8 +98,7 @@ def focus_lines(focus, steel, points, amplitude, rays, walked, re_row, im_row, p
         row, shown = power[line], envelope[line]
         for k in range(samples):
             row[k] = re[k] * re[k] + im[k] * im[k]
-        for k in range(samples):
-            shown[k] = np.float32(3.0102999566) * np.float32(math.log2(row[k] + np.float32(1e-20)))
+        decibels(row, shown)
 
 
 @image_kernel
@@ -141,11 +145,13 @@ def grey_lines(amplitude, contact, gain, low_db, range_db, noise, chance, shift,
             continue
         at = int(hash64(shift, line) % np.uint64(size))
         for k in range(samples):
-            p = row[k] if squared else row[k] * row[k]
-            if noise > 0.0:
-                p += noise * chance[(at + k) % size]
-            db = np.float32(3.0102999566) * np.float32(math.log2(p + np.float32(1e-20))) + gain[k]
-            to[k] = min(np.float32(255.0), max(np.float32(0.0), (db - low_db) * scale))
+            to[k] = row[k] if squared else row[k] * row[k]
+        if noise > 0.0:
+            for k in range(samples):
+                to[k] += noise * chance[(at + k) % size]
+        decibels(to, to)
+        for k in range(samples):
+            to[k] = min(np.float32(255.0), max(np.float32(0.0), (to[k] + gain[k] - low_db) * scale))
 
 
 @image_kernel
@@ -166,34 +172,26 @@ def smooth_lines(grey, wl, wd, out):
 
 
 @kernel
-def scan_convert(grey, through, trust, scan, first, last, bmode, shadow, trusted):
+def scan_convert(grey, through, trust, scan, first, last, room, bmode, shadow, trusted):
     """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample.
 
     first, last : the columns that hold a part of the image; the others are not touched.
+    room (w) : to work in.
     """
-    height = bmode.shape[0]
     lines, samples = grey.shape
-    flat, flat_t, flat_u = (
+    greys, ways, trusts = (
         grey.reshape(lines * samples),
         through.reshape(lines * samples),
         trust.reshape(lines * samples),
     )
-    one, half = np.float32(1.0), np.float32(0.5)
-    for row in prange(height):
+    for row in range(bmode.shape[0]):
+        cells, along, deep = scan.cell[row], scan.along[row], scan.deep[row]
+        nearest, passed, sure = scan.nearest[row], shadow[row], trusted[row]
+        bilinear(greys, cells, along, deep, samples, first, last, room)
+        rounded(room, first, last, bmode[row])
+        bilinear(ways, cells, along, deep, samples, first, last, passed)
         for column in range(first, last):
-            i = scan.cell[row, column]
-            if i < 0:
-                bmode[row, column] = 0
-                shadow[row, column] = np.float32(0.0)
-                trusted[row, column] = False
-                continue
-            u, v = scan.along[row, column], scan.deep[row, column]
-            j = i + samples
-            a = (one - v) * flat[i] + v * flat[i + 1]
-            b = (one - v) * flat[j] + v * flat[j + 1]
-            bmode[row, column] = np.uint8((one - u) * a + u * b + half)
-            a = (one - v) * flat_t[i] + v * flat_t[i + 1]
-            b = (one - v) * flat_t[j] + v * flat_t[j + 1]
-            shadow[row, column] = min(one, (one - u) * a + u * b)
-            at = (j if u > half else i) + (1 if v > half else 0)
-            trusted[row, column] = flat_u[at] != 0
+            passed[column] = min(np.float32(1.0), passed[column])
+        for column in range(first, last):
+            at = nearest[column]
+            sure[column] = at >= 0 and trusts[at] != 0

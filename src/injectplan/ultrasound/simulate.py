@@ -81,7 +81,8 @@ class FrameBuffers:
         self.power, self.side, self.sum = single(lines, n), single(lines, n), single(lines, n)
         self.envelope, self.grey, self.smooth = single(lines, n), single(lines, n), single(lines, n)
         self.marks, self.mean = np.zeros(lines), single(n)
-        self.tops, self.aside = single(w), np.zeros(w, np.uint8)
+        self.tops, self.aside = single(lines), np.zeros((lines, n), np.uint8)
+        self.away, self.edge, self.row = single(n), single(n), single(w)
         self.labels = np.zeros((h, w), np.uint16)
         self.bmode, self.needle = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
         self.shadow, self.trusted = single(h, w), np.zeros((h, w), np.bool_)
@@ -256,14 +257,14 @@ def simulate_frame(
             beam.add_look(
                 b.power, t.look_line[look], t.look_sample[look], t.look_share[look], b.sum, turn == 0
             )
+    doubt.doubt_more(
+        b.walked.through, b.marks, np.float32(t.step_mm), np.float32(LOST), np.float32(probe.wavelength_mm),
+        t.pitch_mm, b.walked.trust, b.tops, b.away, b.edge, b.aside,
+    )  # fmt: skip
     _draw(b, t, probe, seed, compounded=len(order) > 1)
     needles.mark_needle(
         steel, matrix, t.half_slice_mm, t.scan, t.depth_mm, t.step_mm, DOUBT_MM, t.pixel_mm, b.needle,
         b.trusted,
-    )  # fmt: skip
-    doubt.doubt_more(
-        t.scan, t.samples, b.marks, t.depth_mm, b.shadow, np.float32(LOST), probe.wavelength_mm, t.pixel_mm,
-        b.tops, b.aside, b.trusted,
     )  # fmt: skip
     coloured = None
     if colour is not None:
@@ -316,7 +317,10 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
         side = 0.5 * min(1.0, (2.0 * probe.smoothing_mm / (probe.face_mm / probe.lines)) ** 2) * 0.66
         beam.smooth_lines(b.grey, np.float32(side), np.float32(deep), b.smooth)
         grey = b.smooth
-    beam.scan_convert(grey, b.walked.through, b.walked.trust, t.scan, *b.held, b.bmode, b.shadow, b.trusted)
+    walked = b.walked
+    beam.scan_convert(
+        grey, walked.through, walked.trust, t.scan, *b.held, b.row, b.bmode, b.shadow, b.trusted
+    )
 
 
 def _columns(

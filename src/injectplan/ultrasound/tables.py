@@ -127,6 +127,7 @@ class Tables:
     pixel_mm: float
     half_slice_mm: Floats
     gain_db: Floats32
+    pitch_mm: Floats32
     looks_deg: tuple[float, ...]
     look_line: tuple[Floats32, ...]
     look_sample: tuple[Floats32, ...]
@@ -201,7 +202,8 @@ def tables_of(probe: Probe, display: Display) -> Tables:
     looks, *spread = _looks(probe, samples, step)
     return Tables(
         grid=grid, focus=focus, planes_mm=planes, voxel_mm=voxel,
-        half_slice_mm=np.asarray(0.5 * FWHM * sigma_y), gain_db=single(probe.gain_db + _tgc(probe, z)),
+        half_slice_mm=np.asarray(0.5 * FWHM * sigma_y), pitch_mm=single(pitch),
+        gain_db=single(probe.gain_db + _tgc(probe, z)),
         looks_deg=looks, look_line=spread[0], look_sample=spread[1], look_share=spread[2],
         samples=samples, step_mm=step, **picture,
     )  # fmt: skip
@@ -274,7 +276,9 @@ def _picture(probe: Probe, display: Display, samples: int, step: float) -> dict[
     matrix = np.eye(4)
     matrix[:3, :] = np.array([[pixel, 0.0, 0.0, x0], [0.0, 0.0, 1.0, 0.0], [0.0, pixel, 0.0, z0]])
     depth_mm = np.where(inside, deep, np.nan).astype(np.float32)
-    scan = Scan(index, (line - i).astype(np.float32), (sample - j).astype(np.float32))
+    along, deeper = (line - i).astype(np.float32), (sample - j).astype(np.float32)
+    nearest = np.where(inside, index + samples * (along > 0.5) + (deeper > 0.5), -1).astype(np.int32)
+    scan = Scan(index, along, deeper, nearest)
     frozen: list[Any] = [*scan, depth_mm, inside]
     for array in frozen:
         array.setflags(write=False)
