@@ -46,6 +46,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
+def check_place(path: str | Path) -> None:
+    """Raise FileError where a result could not be written to, before the work for it is done."""
+    above = Path(os.path.abspath(path)).parent
+    while not above.exists():
+        above = above.parent
+    try:
+        Path(tempfile.mkdtemp(prefix=".injectplan-", dir=above)).rmdir()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({_why(error)}); give another --out") from error
+
+
 def _make_parents(folder: Path, path: str | Path) -> list[Path]:
     """Create the missing folders above; return those created, deepest first."""
     missing = []

@@ -165,3 +165,50 @@ def test_markups_that_are_none_or_stand_twice(command: Command, tmp_path: Path) 
     point = {"label": "hip_center", "position": [0, 0, 1], "positionStatus": "defined"}
     path.write_text(json.dumps({"markups": [{"coordinateSystem": "LPS", "controlPoints": [point, point]}]}))
     refused(command("alignment", "--landmarks", path, "--side", "right"), "hip_center", "twice")
+
+
+KNEE = 'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\n'
+DEFECT = 'phantom = "knee"\n[[defects]]\ncenter_mm = [0, 0, 0]\nradii_mm = [4, 4]\n'
+
+
+@pytest.mark.parametrize(
+    ("anatomy", "words"),
+    [
+        ('phantom = "kneee"', ("kneee", "did you mean knee")),
+        ('phantom = "hip"', ("'hip'", "'knee'", "[joint]")),
+        ('phantom = "knee"\nparameters = { spacng_mm = 1.0 }', ("spacng_mm", "did you mean spacing_mm")),
+        ('phantom = "knee"\nparameters = { spacing_mm = 0 }', ("spacing_mm", "must lie in")),
+        ('phantom = "knee"\nparameters = { spacing_mm = 1200 }', ("spacing_mm", "must lie in")),
+        ('phantom = "knee"\nparameters = { effusion_ml = -20 }', ("effusion_ml", "must lie in 0 to")),
+        ('phantom = "knee"\nparameters = { flexion_deg = 500 }', ("flexion_deg", "must lie in")),
+        ('phantom = "knee"\nparameters = { flexion_deg = "much" }', ("flexion_deg", "must be a number")),
+        ('phantom = "knee"\nparameters = { side = "left" }', ("parameters.side", "'left'", "'right'")),
+        ('phantom = "sphere"\nparameters = { spacing = 1.0 }', ("sphere", "spacing_mm")),
+        (DEFECT + 'structure = "femoral_cartilige"', ("femoral_cartilige", "femoral_cartilage")),
+        (DEFECT + 'structure = "femur"', ("'femur'", "no cartilage")),
+    ],
+)
+@pytest.mark.parametrize("name", ["check", "run"])
+def test_what_a_case_asks_of_its_phantom(
+    command: Command, tmp_path: Path, anatomy: str, words: tuple[str, ...], name: str
+) -> None:
+    case = tmp_path / "case.toml"
+    case.write_text(KNEE + anatomy + "\n")
+    refused(command(name, case, "--json", *(("--out", tmp_path / "out") if name == "run" else ())), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_argument_is_no_folder(command: Command) -> None:
+    refused(command("model", "", "--joint", "knee", "--side", "right"), "empty")
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "frame"])
+def test_a_place_that_cannot_be_written_to_is_said_before_the_work(
+    command: Command, tmp_path: Path, name: str
+) -> None:
+    case = tmp_path / "case.toml"
+    case.write_text(KNEE + 'phantom = "knee"\n')
+    (tmp_path / "file").write_text("not a folder")
+    done = command(name, case, "--out", tmp_path / "file" / "out")
+    refused(done, "cannot be written")  # one line: no step had begun
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["case.toml", "file"]

@@ -52,6 +52,7 @@ def test_table_holds_one_row_a_trajectory(plan, tmp_path):
     best = plan.trajectories[0]
     assert float(rows[0]["tip_a_mm"]) == pytest.approx(best.tip_mm[1], rel=1e-5)
     assert float(rows[0]["clearance_femur_mm"]) == pytest.approx(best.clearance_mm["femur"], rel=1e-5)
+    assert all("not a medical device" in row["purpose"] for row in rows)
     assert float(rows[0]["nearest_clearance_mm"]) == pytest.approx(min(best.clearance_mm.values()), rel=1e-5)
 
 
@@ -59,6 +60,7 @@ def test_skin_map_reads_back(plan, tmp_path):
     path = tmp_path / "skin_map.vtp"
     write_skin_map(plan, path)
     mesh = pv.read(path)
+    assert "not a medical device" in str(mesh.field_data["purpose"][0])
     assert np.allclose(mesh.points, plan.skin.vertices_mm, atol=1e-4)
     assert np.allclose(mesh.point_data["entry_quality"], plan.skin_quality, equal_nan=True)
 

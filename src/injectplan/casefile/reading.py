@@ -25,12 +25,13 @@ from injectplan.casefile.tables import (
     ViewTable,
 )
 from injectplan.casefile.values import AnatomySource, Case, DrawnDefect, View
-from injectplan.errors import CaseFileError, FileError
+from injectplan.errors import CaseFileError, FileError, UsageError
 from injectplan.frames import Pose
 from injectplan.instruments import Injectate, Needle, Probe, injectate_of, needle_of, probe_model
 from injectplan.kernels.cast import Floats
+from injectplan.phantoms import phantom_parameters
 from injectplan.planning.values import DEFAULT_MARGINS_MM, Constraints
-from injectplan.structures import read_additions
+from injectplan.structures import all_structures, read_additions
 from injectplan.tissues import TISSUES, Tissue, tissue_of
 from injectplan.ultrasound.values import Display
 
@@ -89,6 +90,8 @@ def _case(table: CaseTable, raw: Mapping[str, Any], folder: Path, sha256: str) -
         if risk not in DEFAULT_MARGINS_MM and risk != "organ":
             near = difflib.get_close_matches(risk, list(DEFAULT_MARGINS_MM), 1, 0.0)[0]
             raise ValueError(f"[planning] margins_mm.{risk}: unknown risk class; nearest: {near}")
+    _check_phantom(table)
+    _check_defects(table)
     tissues = {n: _tissue(n, t) for n, t in table.tissues.items()}
     for added in table.structures.values():
         tissue_of(added.tissue, tissues)
@@ -144,6 +147,35 @@ def _case(table: CaseTable, raw: Mapping[str, Any], folder: Path, sha256: str) -
         effective=effective_values(table, raw, probe, needle, injectate, constraints),
         inputs_sha256={"case": sha256} if sha256 else {},
     )
+
+
+def _check_phantom(table: CaseTable) -> None:
+    """Refuse a phantom that is not there, is another joint, or has no such parameters."""
+    name, kind = table.anatomy.phantom, table.joint.kind
+    if name is None:
+        return
+    if name in APPROACHES and name != kind:
+        raise ValueError(f"[anatomy] phantom: is {name!r}, but [joint] kind is {kind!r}; correct one of them")
+    side = table.anatomy.parameters.get("side", table.joint.side)
+    if side != table.joint.side:
+        raise ValueError(f"[anatomy] parameters.side: is {side!r}, but [joint] side is {table.joint.side!r}")
+    try:
+        phantom_parameters(name, table.anatomy.parameters)
+    except UsageError as error:
+        raise ValueError(f"[anatomy] {error}") from error
+
+
+def _check_defects(table: CaseTable) -> None:
+    """Refuse defects drawn on what is no cartilage."""
+    added = {n: s.risk for n, s in table.structures.items()}
+    known = [n for n, s in all_structures().items() if s.risk == "cartilage"]
+    known += [n for n, risk in added.items() if risk == "cartilage"]
+    for i, defect in enumerate(table.defects):
+        if defect.structure not in known:
+            near = difflib.get_close_matches(defect.structure, known, 1, 0.0)[0]
+            raise ValueError(
+                f"[[defects]][{i}] structure: {defect.structure!r} is no cartilage; nearest known: {near}"
+            )
 
 
 def _point(values: list[float] | None) -> Floats | None:

@@ -70,6 +70,8 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `injectplan … | head` ends quietly
+    if "" in arguments:
+        return _say("an argument is empty: give a name or a path (see injectplan --help)", 2)
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) and not isinstance(result, bool) else 0

@@ -36,12 +36,15 @@ class Common:
 
     def begin(self) -> None:
         """Check the options and set the threads."""
+        from injectplan.files import check_place
         from injectplan.kernels import set_threads
 
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads {self.threads}: needs at least 1")
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: needs 0 to 2^63 - 1")
+        if self.out is not None:
+            check_place(self.out)
         set_threads(self.threads)
 
 

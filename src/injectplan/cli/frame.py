@@ -35,9 +35,12 @@ def command(
     trust
         Tint in the picture what ray theory does not hold for.
     """
+    from injectplan.files import check_place
     from injectplan.workflow import simulate_case_frame, write_frame
 
     common.begin()
+    if png is not None:
+        check_place(png)
     with progress(common) as report:
         frame, document = simulate_case_frame(
             case, seed=common.seed, injected_ml=injected, force_n=force, colour=colour, progress=report

@@ -9,6 +9,7 @@ import numpy as np
 import pyvista as pv
 
 from injectplan.files import atomic_file
+from injectplan.measure import NOT_A_DEVICE
 from injectplan.planning.documents import confirmed
 from injectplan.planning.values import Plan
 
@@ -30,7 +31,7 @@ def write_plan_csv(plan: Plan, path: str | Path) -> None:
     structures = sorted({name for t in trajectories for name in t.clearance_mm})
     with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *(f"clearance_{name}_mm" for name in structures)])
+        writer.writerow([*_COLUMNS, *(f"clearance_{name}_mm" for name in structures), "purpose"])
         for t in trajectories:
             nearest = min(t.clearance_mm, key=lambda name: t.clearance_mm[name], default="")
             numbers = [
@@ -41,7 +42,7 @@ def write_plan_csv(plan: Plan, path: str | Path) -> None:
                 t.ultrasound.visibility, *(t.clearance_mm.get(name, "") for name in structures),
             ]  # fmt: skip
             row = [n if isinstance(n, str) else f"{float(n):.6g}" for n in numbers]
-            writer.writerow([t.rank, t.approach, t.technique, t.recess, *row])
+            writer.writerow([t.rank, t.approach, t.technique, t.recess, *row, NOT_A_DEVICE])
 
 
 def write_skin_map(plan: Plan, path: str | Path) -> None:
@@ -51,6 +52,7 @@ def write_skin_map(plan: Plan, path: str | Path) -> None:
         [np.full((len(plan.skin.triangles), 1), 3, np.int64), plan.skin.triangles.astype(np.int64)]
     )
     mesh = pv.PolyData(np.array(plan.skin.vertices_mm), faces.ravel())
+    mesh.field_data["purpose"] = [NOT_A_DEVICE]
     mesh.point_data["entry_quality"] = np.array(plan.skin_quality, dtype=np.float32)
     mesh.field_data["frame"] = np.array(["RAS mm"])
     with atomic_file(path) as part:

@@ -45,7 +45,8 @@ def definition(name: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def _table(name: str) -> dict[str, Range | Choice]:
+def table_of(name: str) -> dict[str, Range | Choice]:
+    """Parameters of a closed-form phantom, with defaults and ranges."""
     rows = definition(name)["parameters"]
     own = {k: Range(default=v["default"], low=v["low"], high=v["high"]) for k, v in rows.items()}
     return {"side": Choice(default="right", words=("left", "right")), **own, **GRID}
@@ -67,7 +68,7 @@ def _solids(name: str, p: Parameters) -> list[tuple[str, Shape]]:
 
 def analytic_phantom(name: str, parameters: Parameters | None = None) -> Phantom:
     """Build a closed-form phantom: voxels on any grid, exact meshes, and the truth in closed form."""
-    p = effective(name, _table(name), parameters)
+    p = effective(name, table_of(name), parameters)
     solids = _solids(name, p)
     to_patient = side_matrix(word(p, "side"))
     names = list(dict.fromkeys(s for s, _ in solids))

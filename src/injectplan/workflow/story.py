@@ -344,7 +344,7 @@ class _Clock:
             yield
         finally:
             self.seconds[step] = time.perf_counter() - started
-            self.within("", 1.0)
+        self.within("", 1.0)
 
     def within(self, label: str, fraction: float) -> None:
         """Report progress inside the present step."""
