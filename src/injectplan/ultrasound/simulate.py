@@ -108,13 +108,10 @@ def _desk(scene: AcousticScene, samples: int, height: int) -> values.Desk:
 
 
 def _rays(probe: Probe, tables: Tables, pose: Pose, steer_deg: float) -> values.Rays:
-    origin, direction = line_frames(probe, steer_deg)
-    elevation = pose.rotation[:, 1].copy()
-    direction = np.ascontiguousarray(pose.rotate(direction))
+    origin, direction, lateral = line_frames(probe, steer_deg)
     return values.Rays(
-        np.ascontiguousarray(pose.apply(origin)), direction, np.ascontiguousarray(np.cross(elevation,
-        direction)),
-        elevation, tables.planes_mm,
+        np.ascontiguousarray(pose.apply(origin)), np.ascontiguousarray(pose.rotate(direction)),
+        np.ascontiguousarray(pose.rotate(lateral)), pose.rotation[:, 1].copy(), tables.planes_mm,
     )  # fmt: skip
 
 
@@ -230,7 +227,6 @@ def simulate_frame(
         points, loud = np.concatenate([points, places]), np.concatenate([loud, echoes])
     middle = t.looks_deg.index(min(t.looks_deg, key=lambda a: abs(a - probe.steer_deg)))
     order = [i for i in range(len(t.looks_deg)) if i != middle] + [middle]
-    rays = _rays(probe, t, probe_to_patient, probe.steer_deg)
     matrix = probe_to_patient.matrix @ t.pixel_to_probe
     columns = _columns(b, t, scene, fluid, matrix)
     for turn, look in enumerate(order):

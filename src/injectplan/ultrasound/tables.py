@@ -219,8 +219,17 @@ def _tgc(probe: Probe, z: Any) -> Floats:
     return np.asarray(gain)
 
 
-def line_frames(probe: Probe, steer_deg: float) -> tuple[Floats, Floats]:
-    """Origins (lines, 3) and directions (lines, 3) of the lines in the probe's frame."""
+@lru_cache(maxsize=32)
+def line_frames(probe: Probe, steer_deg: float) -> tuple[Floats, Floats, Floats]:
+    """Origins, directions and lateral axes (lines, 3) of the lines in the probe's frame; read-only."""
+    origins, directions = _lines_of(probe, steer_deg)
+    frames = origins, directions, np.cross([0.0, 1.0, 0.0], directions)
+    for array in frames:
+        array.setflags(write=False)
+    return frames
+
+
+def _lines_of(probe: Probe, steer_deg: float) -> tuple[Floats, Floats]:
     index = np.arange(probe.lines) - (probe.lines - 1) / 2.0
     zero = np.zeros(probe.lines)
     if probe.kind == "linear":
