@@ -141,6 +141,7 @@ def run_into(
 
         def reached(joint: JointModel, plan: Plan | None) -> None:
             if plan is None:
+                beside.submit(_grow_trees, joint)
                 packing.append(beside.submit(_pack, case, joint, folder / "model"))
             else:
                 drawing.append(beside.submit(views, joint, plan, case.probe.width_mm))
@@ -161,6 +162,13 @@ def run_into(
     _write_json(record, folder / "record.json")
     say("report", 1.0)
     return result, record
+
+
+def _grow_trees(joint: JointModel) -> None:
+    """Build the large triangle trees that later steps ask for, ahead of their turn."""
+    structures = joint.structures.values()
+    for surface in (joint.cavity.surface, *(s.surface for s in structures if s.risk != "none")):
+        surface.bvh  # noqa: B018 - built on first use
 
 
 def _pack(case: Case, joint: JointModel, folder: Path) -> tuple[dict[str, Any], Bytes | None]:
