@@ -403,6 +403,12 @@ DEFINITIONS: Mapping[str, Definition] = {
 }  # fmt: skip
 
 
+# Every name a landmark may have: what the angles need, and what a result names beside.
+LANDMARK_NAMES = frozenset(need for definition in DEFINITIONS.values() for need in definition.needs) | {
+    "medial_epicondyle", "lateral_epicondyle", "knee_axis",
+}  # fmt: skip
+
+
 def missing_landmarks(name: str, points: Points) -> tuple[str, ...]:
     """Return the landmarks that an angle needs and that are not among the points."""
     missing = [need for need in DEFINITIONS[name].needs if need not in points]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from injectplan.alignment.angles import LANDMARK_NAMES
 from injectplan.alignment.scatter import OTHER_SD_MM, RATER_SD_MM, center_point
 from injectplan.alignment.values import Landmark
 from injectplan.anatomy.model import Side
@@ -20,14 +22,18 @@ from injectplan.kernels.cast import Floats
 
 FARTHEST_MM = 1e5
 LARGEST_BYTES = 20_000_000
+UNITS_MM: Mapping[Any, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+SYSTEMS: Mapping[Any, str] = {"LPS": "LPS", "RAS": "RAS", "0": "RAS", "1": "LPS", 0: "RAS", 1: "LPS"}
 
 
 def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
     """Read a landmark file by its name's ending; return the landmarks in RAS mm and the side, if told.
 
     `.json`: `{side, landmarks: {name: {position_mm, sd_mm}}}`, RAS unless `"frame": "LPS"`; `.mrk.json`:
-    control points with a label and a position, in the file's coordinate system (LPS where it does not say);
-    `.fcsv`: the same as a table. A landmark without `sd_mm` gets the raters' scatter. FileError otherwise.
+    control points with a label and a position, in the file's coordinate system (LPS where it does not say)
+    and units (mm, cm or m; mm where it does not say); `.fcsv`: the same as a table. A landmark without
+    `sd_mm` gets the raters' scatter. FileError otherwise: a name that is not known (the nearest is told), a
+    coordinate that is no number, a name given twice.
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -42,8 +48,8 @@ def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
     if path.name.endswith(".fcsv"):
         return _fcsv(text, path.name), None
     try:
-        document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        document = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, path.name))
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path.name} is not JSON") from error
     if not isinstance(document, dict):
         raise FileError(f"{path.name} holds no landmarks: it is not a JSON object")
@@ -52,14 +58,45 @@ def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
     return _own(document, path.name)
 
 
-def _position(value: Any, name: str, where: str) -> Floats:
-    try:
-        position = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        position = np.empty(0)
-    if position.shape != (3,) or not (np.abs(position) < FARTHEST_MM).all():
+def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """A JSON object of which no key stands twice (JSON's own rule would keep the last without a word)."""
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise FileError(f"{where}: {key} stands twice; keep one")
+        result[key] = value
+    return result
+
+
+def _known(name: str, where: str) -> str:
+    """The name; one that no angle and no result knows is refused with its nearest."""
+    if name not in LANDMARK_NAMES:
+        near = difflib.get_close_matches(name.lower(), sorted(LANDMARK_NAMES), 1, 0.0)[0]
+        raise FileError(f"{where}: landmark {name!r} is not known; nearest known: {near}")
+    return name
+
+
+def _factor(units: Any, where: str) -> float:
+    """Millimetres in one unit of a file's coordinates."""
+    if not isinstance(units, str) or units not in UNITS_MM:
+        raise FileError(f"{where}: coordinate units {units!r} are not mm, cm or m")
+    return UNITS_MM[units]
+
+
+def _system(system: Any, where: str) -> str:
+    if isinstance(system, bool) or not isinstance(system, (str, int)) or system not in SYSTEMS:
+        raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
+    return SYSTEMS[system]
+
+
+def _position(value: Any, name: str, where: str, system: str = "RAS", factor: float = 1.0) -> Floats:
+    """A position of the file as RAS mm (3,); numbers only: neither text nor yes and no."""
+    numbers = value if isinstance(value, list) else []
+    plain = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers)
+    if len(numbers) != 3 or not plain or not all(abs(x) < FARTHEST_MM / factor for x in numbers):
         raise FileError(f"{where}: the position of {name} is not three numbers within {FARTHEST_MM:g} mm")
-    return position
+    position = factor * np.array(numbers, dtype=np.float64)
+    return flip_lps_ras(position) if system == "LPS" else position
 
 
 def _landmark(name: str, position: Floats, sd: Any, where: str) -> Landmark:
@@ -85,14 +122,17 @@ def _own(document: Mapping[str, Any], where: str) -> tuple[dict[str, Landmark], 
     frame = document.get("frame", "RAS")
     if frame not in ("RAS", "LPS"):
         raise FileError(f'{where}: frame {frame!r} is not "RAS" or "LPS"')
+    units = document.get("units", "mm")
+    if units != "mm":
+        raise FileError(f'{where}: units {units!r} contradict "position_mm"; give millimetres')
     result = {}
     for name, entry in entries.items():
+        _known(name, where)
         if not isinstance(entry, dict) or "position_mm" not in entry:
             if isinstance(entry, dict) and "direction" in entry:
                 continue  # a result's direction, such as the knee axis, enters no angle
             raise FileError(f"{where}: {name} has no position_mm")
-        position = _position(entry["position_mm"], name, where)
-        position = flip_lps_ras(position) if frame == "LPS" else position
+        position = _position(entry["position_mm"], name, where, frame)
         result[name] = _landmark(name, position, entry.get("sd_mm"), where)
     return result, cast("Side | None", side)
 
@@ -103,9 +143,10 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
     if not isinstance(markups, list):
         raise FileError(f'{where}: "markups" is not a list')
     for markup in markups:
-        system = markup.get("coordinateSystem", "LPS") if isinstance(markup, dict) else None
-        if system not in ("LPS", "RAS", "0", "1", 0, 1):
-            raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
+        if not isinstance(markup, dict):
+            raise FileError(f'{where}: an entry of "markups" is not an object')
+        system = _system(markup.get("coordinateSystem", "LPS"), where)
+        factor = _factor(markup.get("coordinateUnits", "mm"), where)
         points = markup.get("controlPoints", [])
         if not isinstance(points, list):
             raise FileError(f'{where}: "controlPoints" is not a list')
@@ -115,8 +156,7 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
                 raise FileError(f"{where}: a control point has no label")
             if point.get("positionStatus", "defined") != "defined":
                 continue
-            position = _position(point.get("position"), name, where)
-            position = flip_lps_ras(position) if system in ("LPS", "1", 1) else position
+            position = _position(point.get("position"), _known(name, where), where, system, factor)
             _refuse_twice(name, result, where)
             result[name] = _landmark(name, position, None, where)
     if not result:
@@ -125,20 +165,20 @@ def _markups(document: Mapping[str, Any], where: str) -> dict[str, Landmark]:
 
 
 def _fcsv(text: str, where: str) -> dict[str, Landmark]:
-    system, columns = "RAS", ["id", "x", "y", "z"]
+    system, factor, columns = "RAS", 1.0, ["id", "x", "y", "z"]
     result: dict[str, Landmark] = {}
     rows = []
     for line in text.splitlines():
         if line.startswith("#"):
             key, _, value = line[1:].partition("=")
             if key.strip() == "CoordinateSystem":
-                system = {"0": "RAS", "1": "LPS"}.get(value.strip(), value.strip())
+                system = _system(value.strip(), where)
+            elif key.strip() == "coordinateUnits":
+                factor = _factor(value.strip(), where)
             elif key.strip() == "columns":
                 columns = [c.strip() for c in value.split(",")]
         elif line.strip():
             rows.append(line)
-    if system not in ("RAS", "LPS"):
-        raise FileError(f"{where}: coordinate system {system!r} is not LPS or RAS")
     if not {"x", "y", "z", "label"} <= set(columns):
         raise FileError(f"{where}: the columns {', '.join(columns)} hold no x, y, z and label")
     for row in csv.reader(rows):
@@ -148,9 +188,9 @@ def _fcsv(text: str, where: str) -> dict[str, Landmark]:
             numbers = [float(entry[axis]) for axis in "xyz"]
         except (KeyError, ValueError) as error:
             raise FileError(f"{where}: the position of {name or 'a point'} is not three numbers") from error
-        position = _position(numbers, name, where)
+        position = _position(numbers, _known(name, where), where, system, factor)
         _refuse_twice(name, result, where)
-        result[name] = _landmark(name, flip_lps_ras(position) if system == "LPS" else position, None, where)
+        result[name] = _landmark(name, position, None, where)
     if not result:
         raise FileError(f"{where} holds no point")
     return result

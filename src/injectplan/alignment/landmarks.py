@@ -12,6 +12,7 @@ from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, s
 from injectplan.alignment.bones import Bone, prepare, split
 from injectplan.alignment.femur import FemurFit, measure_femur
 from injectplan.alignment.fibula import part_fibula
+from injectplan.alignment.holes import close_slits
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.scatter import (
     PLAFOND_EDGE_SHARE,
@@ -94,7 +95,14 @@ def fit_bones(
     if not any(n in bones for n in ("femur", "tibia")):
         raise NothingToMeasureError("alignment needs a femur or a tibia; neither is among the bones")
     bones, notes = _scaled(bones, units)
-    ready = {n: prepare(s, n) for n, s in bones.items() if n not in PELVIS}
+    ready = {}
+    for name, surface in bones.items():
+        if name in PELVIS:
+            continue
+        whole, closed = close_slits(surface)
+        ready[name] = prepare(whole, name)
+        if closed:
+            notes.append(Notice("slits", f"{closed} slit(s) or pinhole(s) of {name} were closed", name))
     parted = False
     if "tibia" in ready and (parts := part_fibula(ready["tibia"])) is not None:
         ready["tibia"] = prepare(parts[0], "tibia")
@@ -457,24 +465,3 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
                 "from the tibia's centroid 8 mm above the plafond towards the malleolus",
                 "", edge)  # fmt: skip
     return result
-
-
-def handed_of(landmarks: Mapping[str, Landmark]) -> float:
-    """Return the side that the landmarks show: +1 right, -1 left, 0 where nothing tells.
-
-    The posterior condyles lie behind the line from the hip to the distal condyles.
-    """
-    names = (
-        "hip_center", "distal_medial_condyle", "distal_lateral_condyle", "posterior_medial_condyle",
-        "posterior_lateral_condyle",
-    )  # fmt: skip
-    at = {n: landmarks[n].position_mm for n in names if n in landmarks}
-    if len(at) < len(names) or any(p is None for p in at.values()):
-        return 0.0
-    p = {n: np.asarray(v, dtype=np.float64) for n, v in at.items()}
-    distal = 0.5 * (p["distal_medial_condyle"] + p["distal_lateral_condyle"])
-    rear = 0.5 * (p["posterior_medial_condyle"] + p["posterior_lateral_condyle"])
-    proximal = unit(p["hip_center"] - distal)
-    medial = p["posterior_medial_condyle"] - p["posterior_lateral_condyle"]
-    backwards = float((rear - distal) @ np.cross(proximal, unit(medial)))
-    return 0.0 if abs(backwards) < 5.0 else float(np.sign(backwards))

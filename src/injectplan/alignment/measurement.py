@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
-from injectplan.alignment.landmarks import BoneFits, fit_bones, handed_of, landmarks_of
+from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
+from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
 from injectplan.alignment.prediction import (
     bone_sd_deg,
     femur_offset_deg,
@@ -26,7 +27,7 @@ from injectplan.alignment.values import (
 )  # fmt: skip
 from injectplan.alignment.verdict import LIMIT_DEG, QUANTILE, judge, refuse
 from injectplan.anatomy.model import Kind, Side
-from injectplan.errors import ContradictionError, NothingToMeasureError, UnitsError, UsageError
+from injectplan.errors import ContradictionError, NothingToMeasureError, UsageError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
@@ -36,14 +37,6 @@ NSA_NORMAL_DEG = 130.0  # 124 to 136 (Paley 2002, from memory)
 VERSION_NORMAL_DEG = 15.0
 MLDTA_NORMAL_DEG = 89.0  # 86 to 92
 MOST_FLEXION_DEG = 45.0  # beyond it the frontal plane of the femur says nothing of the tibia (assumed)
-MOST_JLCA_DEG = 60.0  # no knee opens that far: a swap or two frames (assumed)
-MOST_KNEE_GAP_MM = 80.0  # between the knee's centres on femur and tibia (assumed)
-SMALLEST_EXTENT_MM, LEAST_APART_MM = 10.0, 1.0  # of a leg's landmarks (assumed)
-MUST_DIFFER = (
-    ("hip_center", "femoral_knee_center"), ("tibial_knee_center", "ankle_center"),
-    ("hip_center", "ankle_center"), ("distal_medial_condyle", "distal_lateral_condyle"),
-    ("posterior_medial_condyle", "posterior_lateral_condyle"), ("medial_plateau", "lateral_plateau"),
-)  # fmt: skip
 FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
 _MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
 
@@ -92,33 +85,36 @@ def measure_alignment_of_landmarks(
 ) -> Alignment:
     """Measure the leg's axial alignment on given landmarks (names as in the result's `landmarks`).
 
-    Closed form: the angles follow from the positions alone. The side is contradicted, with
-    ContradictionError, where the posterior condyles do not lie behind the femur's axis.
+    Closed form: the angles follow from the positions alone. ContradictionError where medial and lateral are
+    swapped at one pair, where the bones lie in two frames, or where what must lie behind (posterior condyles
+    or plateaus, the hip behind the pelvic plane, the ankle of a bent knee) lies in front on the side given;
+    UnitsError for metres; UsageError where no side is given and nothing tells it.
     """
     _check(limit_deg, load)
     if not landmarks:
         raise NothingToMeasureError("no landmark is given")
-    _refuse_impossible(landmarks)
-    told = handed_of(landmarks)
+    points = points_of(landmarks)
+    refuse_impossible(points)
+    told, what = handed_of(points)
     if side is None and told == 0.0:
         raise UsageError('the landmarks do not tell the side: give side = "left" or "right"')
     if side is not None and told not in (0.0, 1.0 if side == "right" else -1.0):
         other = "left" if side == "right" else "right"
         raise ContradictionError(
-            f"side {side} is contradicted: the posterior condyles show a {other} leg; "
+            f"side {side} is contradicted: {what} show{'s' * (not what.endswith('s'))} a {other} leg; "
             "check the side, or whether the file is LPS or RAS mirrored"
         )
     known: Side = side or ("right" if told > 0 else "left")
     seen = FieldOfView(
         hip_seen="hip_center" in landmarks, ankle_seen="ankle_center" in landmarks,
     )  # fmt: skip
-    measured = _assemble(landmarks, known, joint, limit_deg, load, seed, field_of_view=seen)
-    opening = measured.angles["jlca_deg"].measure
-    if opening.known and abs(opening.value) > MOST_JLCA_DEG:
-        raise ContradictionError(
-            f"the plateau line stands at {opening.value:.0f}° to the condyles' (limit {MOST_JLCA_DEG:g}°): "
-            "medial and lateral are swapped at one bone, or the bones lie in two frames"
-        )
+    notices = ()
+    if told == 0.0:
+        notices = (Notice("side", f"side {known} is taken as given; the landmarks do not tell it"),)
+    measured = _assemble(
+        landmarks, known, joint, limit_deg, load, seed, field_of_view=seen, notices=notices
+    )  # fmt: skip
+    refuse_opening(measured.angles["jlca_deg"].measure.value)
     return measured
 
 
@@ -129,32 +125,6 @@ def _refuse_same(bones: Mapping[str, Surface]) -> None:
         for other in names[i + 1 :]:
             if np.array_equal(bones[name].vertices_mm, bones[other].vertices_mm):
                 raise ContradictionError(f"{name} and {other} are the same surface; give each bone its own")
-
-
-def _refuse_impossible(landmarks: Mapping[str, Landmark]) -> None:
-    """Raise where landmarks cannot be of one leg in millimetres: units, coincident points, two frames."""
-    points = {n: lm.position_mm for n, lm in landmarks.items() if lm.position_mm is not None}
-
-    def apart(one: str, other: str) -> float:
-        both = one in points and other in points
-        return float(np.linalg.norm(points[one] - points[other])) if both else math.nan
-
-    if len(points) > 1:
-        extent = float(np.ptp(np.array(list(points.values())), axis=0).max())
-        if extent < SMALLEST_EXTENT_MM:
-            raise UnitsError(
-                f"the landmarks lie within {extent:.3g} mm (a knee's: {SMALLEST_EXTENT_MM:g} mm or more): "
-                "are they in metres? give millimetres"
-            )
-    for one, other in MUST_DIFFER:
-        if apart(one, other) < LEAST_APART_MM:
-            raise ContradictionError(f"{one} and {other} lie at the same place; check the landmarks")
-    gap = apart("femoral_knee_center", "tibial_knee_center")
-    if gap > MOST_KNEE_GAP_MM:
-        raise ContradictionError(
-            f"the knee's centres of femur and tibia lie {gap:.0f} mm apart (limit {MOST_KNEE_GAP_MM:g} mm): "
-            "the bones lie in two frames"
-        )
 
 
 def _check(limit_deg: float, load: str) -> None:
