@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
+from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, frontal_sd_deg, widened
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
 from injectplan.alignment.prediction import (
+    LANDMARK_SD_DEG,
+    MLDFA_DEG,
+    MOST_OFF_DEG,
+    Evidence,
     bone_sd_deg,
     femur_offset_deg,
+    seen_mm,
     shin_axis,
     tibia_offset_deg,
-)  # fmt: skip
+    weighed,
+)
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
     Alignment,
@@ -37,6 +45,7 @@ NSA_NORMAL_DEG = 130.0  # 124 to 136 (Paley 2002, from memory)
 VERSION_NORMAL_DEG = 15.0
 MLDTA_NORMAL_DEG = 89.0  # 86 to 92
 MOST_FLEXION_DEG = 45.0  # beyond it the frontal plane of the femur says nothing of the tibia (assumed)
+BONE_ANGLE_SD_DEG = 0.8  # of mLDFA or MPTA with the whole bone in view (five raters, 19 femora: 0.77)
 FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
 _MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
 
@@ -154,6 +163,7 @@ def _assemble(
     apart = missing.get("frames", "")
     if apart:
         spreads = {name: s for name, s in spreads.items() if not _joins_bones(name)}
+    spreads = widened(spreads, points)
     angles = {}
     for name, definition in DEFINITIONS.items():
         if name in spreads:
@@ -167,9 +177,13 @@ def _assemble(
         )
     assumed: tuple[str, ...] = ()
     if fits is not None and not apart and "hka_deg" not in spreads:
-        predicted = _predict(points, fits)
-        if predicted is not None:
+        predicted = _predict(points, fits, spreads.get("knee_flexion_deg"))
+        if isinstance(predicted, Angle):
             angles["hka_deg"], assumed = predicted, predicted.measure.assumed
+        elif predicted:
+            angles["hka_deg"] = replace(
+                angles["hka_deg"], measure=replace(angles["hka_deg"].measure, reason=predicted)
+            )
     residual = math.nan
     if all(n in spreads for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")):
         s = {n: spreads[n].value for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")}
@@ -212,40 +226,54 @@ def _why(missing: tuple[str, ...], reasons: Mapping[str, str]) -> str:
     return f"needs {', '.join(missing)}" if missing else "could not be measured"
 
 
-def _predict(points: Mapping[str, Floats], fits: BoneFits) -> Angle | None:
-    """HKA from the shafts seen, where hip or ankle lies outside the view."""
+def _predict(points: Mapping[str, Floats], fits: BoneFits, bend: Spread | None) -> Angle | str | None:
+    """HKA from the shafts seen, where hip or ankle lies outside the view; a reason where they do not tell."""
     femur, tibia = fits.femur, fits.tibia
     if femur is None or tibia is None:
         return None
-    upper = unit(points["hip_center"] - points["femoral_knee_center"]) if "hip_center" in points else None
-    lower = unit(points["ankle_center"] - points["tibial_knee_center"]) if "ankle_center" in points else None
-    variance, offset, used = 0.6**2, 0.0, []
-    if upper is None:
-        upper, length = femur.shaft[1], femur.length_mm
-        offset += femur_offset_deg(length)
-        variance += bone_sd_deg(length) ** 2
+    variance, offset, used = LANDMARK_SD_DEG**2, [0.0, 0.0], []
+    sd = [BONE_ANGLE_SD_DEG, BONE_ANGLE_SD_DEG]
+    if "hip_center" in points:
+        upper = unit(points["hip_center"] - points["femoral_knee_center"])
+    else:
+        upper, length = femur.shaft[1], seen_mm(femur.bone, femur.proximal)
+        offset[0], sd[0] = femur_offset_deg(length), bone_sd_deg(length)
+        variance += sd[0] ** 2
         used.append(f"{length:.0f} mm of femur")
-    if lower is None:
-        lower, length = (
-            -shin_axis(tibia.shaft, points["tibial_knee_center"], tibia.length_mm),
-            tibia.length_mm,
-        )
-        offset += tibia_offset_deg(length)
-        variance += bone_sd_deg(length) ** 2
+    if "ankle_center" in points:
+        lower = unit(points["ankle_center"] - points["tibial_knee_center"])
+    else:
+        length = seen_mm(tibia.bone, -tibia.shaft[1])
+        lower = -shin_axis(tibia.shaft, points["tibial_knee_center"], length)
+        offset[1], sd[1] = tibia_offset_deg(length), bone_sd_deg(length)
+        variance += sd[1] ** 2
         used.append(f"{length:.0f} mm of tibia")
     line = points["posterior_medial_condyle"] - points["posterior_lateral_condyle"]
     medial = unit(line - (line @ upper) * upper)
-    deviation = math.degrees(math.atan2(lower @ medial, -(lower @ upper))) + offset
-    sd = math.sqrt(variance)
-    method = f"predicted from the knee: {' and '.join(used)} seen"
+    condyles = points["distal_medial_condyle"] - points["distal_lateral_condyle"]
+    plateau = unit(points["medial_plateau"] - points["lateral_plateau"])
+    mldfa = 90.0 + math.degrees(math.atan2(condyles @ upper, condyles @ medial)) + offset[0]
+    mpta = math.degrees(math.acos(float(lower @ plateau))) - offset[1]
+    if "hip_center" not in points and abs(mldfa - MLDFA_DEG[0]) > MOST_OFF_DEG:
+        return (
+            f"the femur's short shaft would make mLDFA {mldfa:.0f}° (limit {MLDFA_DEG[0]:.0f}° ± "
+            f"{MOST_OFF_DEG:g}°): too little of it is seen, a longer view is needed"
+        )
+    shift, scatter = weighed(Evidence(angle_deg=mldfa, sd_deg=sd[0]), Evidence(angle_deg=mpta, sd_deg=sd[1]))
+    deviation = math.degrees(math.atan2(lower @ medial, -(lower @ upper))) + sum(offset) + shift
+    # never surer than the shafts alone: the population says nothing of this leg that could narrow its limits
+    spread = max(math.sqrt(variance), math.hypot(scatter, LANDMARK_SD_DEG))
+    spread = math.hypot(spread, frontal_sd_deg(bend.value, deviation) if bend else 0.0)
     measure = Measure(
-        value=180.0 - deviation, sd=sd, method=method,
+        value=180.0 - deviation, sd=spread,
+        method=f"predicted from the knee: {' and '.join(used)} seen, weighed with what knees usually have",
         assumed=("mechanical axis predicted from the shaft",),
     )  # fmt: skip
     hka = DEFINITIONS["hka_deg"]
     return Angle(
         measure=measure, plane="frontal plane of the femoral shaft and the posterior condylar line",
-        sign=hka.sign, interval=(measure.value - QUANTILE * sd, measure.value + QUANTILE * sd), sd_linear=sd,
+        sign=hka.sign, sd_linear=spread,
+        interval=(measure.value - QUANTILE * spread, measure.value + QUANTILE * spread),
     )  # fmt: skip
 
 
@@ -256,8 +284,9 @@ def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
         notes.append(
             Notice(
                 "knee_flexion",
-                f"the knee is flexed by {flexion.value:.0f}°; frontal angles grow unreliable beyond "
-                f"{FLEXION_WARN_DEG:g}°",
+                f"the knee is flexed by {flexion.value:.0f}°, which may look like "
+                f"{abs(crosstalk_deg(flexion.value, AXIS_SD_DEG)):.1f}° of varus or valgus (1 SD, counted "
+                f"in); frontal angles grow unreliable beyond {FLEXION_WARN_DEG:g}°",
             )
         )
     if math.isfinite(residual) and abs(residual) > 2.0:

@@ -6,8 +6,11 @@ scatter about its mean grows as the piece gets shorter.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from injectplan.alignment.bones import Bone, seen_until
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
@@ -21,12 +24,67 @@ LENGTH_MM = (60.0, 70.0, 80.0, 90.0, 105.0, 120.0, 150.0, 300.0, 440.0)
 FEMUR_OFFSET_DEG = (3.4, 3.9, 4.2, 4.4, 4.6, 4.7, 4.8, 5.2, 5.4)
 TIBIA_OFFSET_DEG = (2.8, 2.5, 2.1, 1.7, 1.1, 0.5, 0.4, 0.1, 0.1)
 
-# Scatter of a prediction from both shafts: 95 % half-widths of 4.0° at 120 mm and 5.7° at 70 mm, so that 90
-# to 99 % of cut legs lie within (measured 92 % of 145 cuts of four legs; 3.5° and 5.5° on 14 legs elsewhere).
-SD_AT_120_DEG = 2.1
+# Scatter of a prediction from both shafts: 95 % half-widths of 3.8° at 120 mm and 5.9° at 70 mm; 14 legs
+# elsewhere showed that 3.5° and 5.5° are the least. docs/explanation/alignment.md has what our own cuts gave.
+SD_AT_120_DEG = 1.9
 SD_POWER = 0.84
 SHORT_SHARE = 0.5
 SD_FLOOR_DEG = 0.7  # of the anatomical-mechanical angle with the whole shaft (5.4 ± 0.7, Jamali 2017)
+LANDMARK_SD_DEG = 0.6  # of HKA by the landmarks alone, whole leg in view
+
+# What is known of a knee before its shafts are seen. mLDFA: the middle of 85.6 ± 2.3 (Jamali 2017) and
+# 87.5 ± 2.5 (Paley); MPTA: 86.1 ± 2.8 (Jamali). They go together, as their difference scatters by 2.54° only
+# (arithmetic HKA, n = 500, MacDessi): 2.54² = 2.3² + 2.8² − 2 r 2.3 2.8 gives r = 0.52.
+MLDFA_DEG, MPTA_DEG = (86.6, 2.3), (86.1, 2.8)
+TOGETHER = 0.52
+# Deformed bones, `assumed`: one femur in 20, one tibia in 7 of those who are measured, by 10° either way.
+DEFORMED_SHARE = (0.05, 0.15)
+DEFORMED_SD_DEG = 10.0
+MOST_OFF_DEG = 20.0  # a shaft that stands further from its usual angle to the condyles is none (assumed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A joint line's angle to its bone's mechanical axis as the piece shows it: degrees and their scatter."""
+
+    angle_deg: float
+    sd_deg: float
+
+
+def weighed(femur: Evidence, tibia: Evidence) -> tuple[float, float]:
+    """Return what the population adds: the change of the HKA deviation, and its scatter, degrees.
+
+    femur, tibia : mLDFA and MPTA as the shafts seen tell them. Deviation = mLDFA − MPTA + JLCA, and the JLCA
+    is measured, so that only the first two are weighed: Bayes' rule with a mixture of four normal laws (each
+    bone usual or deformed). A deformed bone is then believed where the shaft says so, a usual one is drawn
+    towards what knees have.
+    """
+    seen = np.array([femur.angle_deg - MLDFA_DEG[0], tibia.angle_deg - MPTA_DEG[0]])
+    noise = np.diag([femur.sd_deg**2, tibia.sd_deg**2])
+    difference = np.array([1.0, -1.0])
+    weights, means, variances = [], [], []
+    for deformed in ((False, False), (False, True), (True, False), (True, True)):
+        sd = [
+            DEFORMED_SD_DEG if d else known[1]
+            for d, known in zip(deformed, (MLDFA_DEG, MPTA_DEG), strict=True)
+        ]
+        shared = 0.0 if any(deformed) else TOGETHER * sd[0] * sd[1]
+        prior = np.array([[sd[0] ** 2, shared], [shared, sd[1] ** 2]])
+        gain = prior @ np.linalg.inv(prior + noise)
+        share = np.prod([q if d else 1.0 - q for d, q in zip(deformed, DEFORMED_SHARE, strict=True)])
+        fits = np.exp(-0.5 * seen @ np.linalg.solve(prior + noise, seen))
+        weights.append(float(share * fits / np.sqrt(np.linalg.det(prior + noise))))
+        means.append(float(difference @ gain @ seen))
+        variances.append(float(difference @ (prior - gain @ prior) @ difference))
+    share = np.array(weights) / sum(weights)
+    mean = float(share @ means)
+    scatter = float(share @ (np.array(variances) + np.square(means))) - mean**2
+    return mean - float(difference @ seen), float(np.sqrt(scatter))
+
+
+def seen_mm(bone: Bone, away: Floats) -> float:
+    """Length of whole bone from the joint's end along `away` (3,), up to where an oblique cut begins."""
+    return seen_until(bone, away) - float((bone.points @ away).min())
 
 
 def femur_offset_deg(length_mm: float) -> float:
