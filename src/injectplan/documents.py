@@ -160,17 +160,7 @@ _MODEL = _object(
         ),
     },
 )  # fmt: skip
-_VERDICT = _object(
-    {"state": _enum("OK", "INDETERMINATE", "EXCLUDE", "REFUSED"), "limit_deg": _NUMBER,
-     "reasons": _list(_TEXT)},
-    {"angle": {"type": ["string", "null"]}, "deviation_deg": _MAYBE, "probability_over_limit": _MAYBE,
-     "interval_deg": {"type": ["array", "null"], "items": _MAYBE, "minItems": 2, "maxItems": 2}},
-)  # fmt: skip
-_ANGLE = {"anyOf": [_MEASURE, _map(_MEASURE)]}  # one measure, or one for each method
-_ALIGNMENT = _object(
-    {"schema": _INTEGER, "angles": _map(_ANGLE), "landmarks": {"type": "object"}, "verdict": _VERDICT},
-    {"warnings": _WARNINGS},
-)
+_ALIGNMENT = {"type": "object", "required": ["schema"]}  # injectplan.alignment registers its own
 _VIEW_KEYS = ("beam_needle_angle_deg", "out_of_plane_mm", "window_fraction", "depth_mm", "visibility")
 _TRAJECTORY = _object(
     {
@@ -244,6 +234,7 @@ _TRUTH = _map(_object({"value": {}, "unit": _TEXT, "formula": _TEXT}))
 _PROVENANCE = _object(
     {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}
 )
+_RECORD_PARTS = ("alignment",)  # whose rooms know them better than this table
 _RECORD = _object(
     {
         "schema": _INTEGER,
@@ -258,8 +249,9 @@ _RECORD = _object(
         "provenance": _PROVENANCE,
         "purpose": _TEXT,
         "seconds": _SECONDS,
-    }
-)
+    },
+    {"refused": _map(_TEXT), "warnings": _WARNINGS},
+) | {"additionalProperties": False}
 _DOCTOR = _object({"schema": _INTEGER, "versions": _map(_TEXT), "checks": _list({"type": "object"})})
 
 _SCHEMAS: dict[str, _Schema] = {
@@ -269,8 +261,10 @@ _SCHEMAS: dict[str, _Schema] = {
 
 
 def register_schema(name: str, schema: _Schema) -> None:
-    """Add a schema that a room above owns (the case file's)."""
+    """Add a schema that a room above owns (the case file's, the alignment's), to a record's part as well."""
     _SCHEMAS[name] = schema
+    if name in _RECORD_PARTS:
+        _RECORD["properties"][name] = schema
 
 
 def schema_names() -> tuple[str, ...]:

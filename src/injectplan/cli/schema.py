@@ -15,9 +15,11 @@ def command(name: str, *, common: Common = DEFAULT) -> None:
     name
         Which document.
     """
-    import injectplan.casefile  # registers the case file's schema
+    import injectplan.alignment
+    import injectplan.casefile  # both register their documents' schemas
     from injectplan.documents import json_schema, to_json
 
+    assert injectplan.alignment
     assert injectplan.casefile
     common.begin()
     sys.stdout.write(to_json(json_schema(name)))
