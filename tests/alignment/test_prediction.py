@@ -13,6 +13,7 @@ from injectplan.alignment.prediction import (
     tibia_offset_deg,
     weighed,
 )
+from injectplan.alignment.verdict import judge
 
 
 def weigh(f, t, sd):
@@ -76,3 +77,35 @@ def test_the_published_sums_hold_and_more_shaft_tells_more():
     assert sds == sorted(sds, reverse=True)
     assert 1.96 * np.sqrt(2.0) * sds[1] >= 5.5
     assert 1.96 * np.sqrt(2.0) * sds[3] >= 3.5
+
+
+@pytest.mark.parametrize("shaft_mm", [60.0, 90.0, 150.0])
+@pytest.mark.parametrize("spread_deg", [5.0, 8.0])
+def test_a_clinic_seen_by_knees_alone_is_rarely_judged_wrong(shaft_mm, spread_deg):
+    rng, (f, t) = knees(4000, seed=12)
+    t = t - rng.normal(1.0, spread_deg, t.size)  # tibiae of a clinic, varus on average
+    opening = rng.normal(0.5, 1.2, t.size)
+    sd = bone_sd_deg(shaft_mm)
+    fe, te = f + sd * rng.standard_normal(f.size), t + sd * rng.standard_normal(f.size)
+    wrong, outside, inside = {"OK": 0, "EXCLUDE": 0}, 0, 0
+    for i, truth in enumerate(f - t + opening):
+        shift, scatter = weigh(fe[i], te[i], sd)
+        alone = float(fe[i] - te[i] + opening[i])
+        spread = max(np.sqrt(2.0) * sd, scatter)
+        state = judge("hka_deg", alone + shift, float(spread), alone=(alone, float(np.sqrt(2.0) * sd))).state
+        over = abs(truth) > 10.0
+        outside, inside = outside + over, inside + (not over)
+        wrong["OK"] += state == "OK" and over
+        wrong["EXCLUDE"] += state == "EXCLUDE" and not over
+    assert wrong["OK"] <= 0.025 * outside
+    assert wrong["EXCLUDE"] <= 0.025 * inside
+
+
+def test_a_population_acquits_nobody():
+    shown = judge("hka_deg", 3.2, 3.0, alone=(5.4, 3.0))
+    assert judge("hka_deg", 3.2, 3.0).state == "OK"
+    assert shown.state == "INDETERMINATE"
+    assert "bones seen alone tell +5.4°" in shown.reasons[0]
+    assert shown.probability_over_limit == judge("hka_deg", 5.4, 3.0).probability_over_limit
+    assert judge("hka_deg", 1.0, 2.0, alone=(1.5, 2.0)).state == "OK"
+    assert judge("hka_deg", 18.0, 3.0, alone=(18.5, 3.0)).state == "EXCLUDE"

@@ -36,8 +36,8 @@ class Line:
 def view_axes(alignment: Alignment) -> dict[View, tuple[Floats, Floats]] | None:
     """Return (right, up) unit vectors on the page, None where no femur or tibia tells them.
 
-    Frontal: seen from the front, so that a right leg's lateral side lies on the page's left. Sagittal: seen
-    from the lateral side, anterior to the left on a right leg's page as on the left's.
+    Frontal: seen from the front, so that a right leg's lateral side lies on the page's left. Sagittal: anterior
+    to the page's left for either leg, as sagittal images are shown.
     """
     p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
 

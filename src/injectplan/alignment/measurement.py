@@ -10,20 +10,9 @@ import numpy as np
 
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
-from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, frontal_sd_deg, widened
+from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widened
+from injectplan.alignment.knee_only import Prediction, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
-from injectplan.alignment.prediction import (
-    LANDMARK_SD_DEG,
-    MLDFA_DEG,
-    MOST_OFF_DEG,
-    Evidence,
-    bone_sd_deg,
-    femur_offset_deg,
-    seen_mm,
-    shin_axis,
-    tibia_offset_deg,
-    weighed,
-)
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
     Alignment,
@@ -33,19 +22,16 @@ from injectplan.alignment.values import (
     Landmark,
     Load,
 )  # fmt: skip
-from injectplan.alignment.verdict import LIMIT_DEG, QUANTILE, judge, refuse
+from injectplan.alignment.verdict import LIMIT_DEG, judge, refuse
 from injectplan.anatomy.model import Kind, Side
 from injectplan.errors import ContradictionError, NothingToMeasureError, UsageError
-from injectplan.frames import unit
 from injectplan.imaging.values import Surface
-from injectplan.kernels.cast import Floats
 from injectplan.measure import Measure, Notice
 
 NSA_NORMAL_DEG = 130.0  # 124 to 136 (Paley 2002, from memory)
 VERSION_NORMAL_DEG = 15.0
 MLDTA_NORMAL_DEG = 89.0  # 86 to 92
 MOST_FLEXION_DEG = 45.0  # beyond it the frontal plane of the femur says nothing of the tibia (assumed)
-BONE_ANGLE_SD_DEG = 0.8  # of mLDFA or MPTA with the whole bone in view (five raters, 19 femora: 0.77)
 FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
 _MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
 
@@ -175,15 +161,14 @@ def _assemble(
             plane=definition.plane,
             sign=definition.sign,
         )
-    assumed: tuple[str, ...] = ()
+    predicted: Prediction | str | None = None
     if fits is not None and not apart and "hka_deg" not in spreads:
-        predicted = _predict(points, fits, spreads.get("knee_flexion_deg"))
-        if isinstance(predicted, Angle):
-            angles["hka_deg"], assumed = predicted, predicted.measure.assumed
-        elif predicted:
-            angles["hka_deg"] = replace(
-                angles["hka_deg"], measure=replace(angles["hka_deg"].measure, reason=predicted)
-            )
+        predicted = predict(points, fits, spreads.get("knee_flexion_deg"))
+    hka = angles["hka_deg"]
+    if isinstance(predicted, Prediction):
+        angles["hka_deg"] = predicted.hka
+    elif predicted:
+        angles["hka_deg"] = replace(hka, measure=replace(hka.measure, reason=predicted))
     residual = math.nan
     if all(n in spreads for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")):
         s = {n: spreads[n].value for n in ("hka_deg", "mldfa_deg", "mpta_deg", "jlca_deg")}
@@ -193,8 +178,8 @@ def _assemble(
     notes = list(notices) + _warnings(angles, residual)
     return Alignment(
         side=side, joint=joint, angles=angles, landmarks=dict(landmarks), field_of_view=field_of_view,
-        verdict=_verdict(joint, angles, missing, limit_deg, load, notes), cpak=cpak,
-        identity_residual_deg=residual, notices=tuple(notes), assumed=assumed,
+        verdict=_verdict(joint, angles, missing, limit_deg, load, notes, predicted), cpak=cpak,
+        identity_residual_deg=residual, notices=tuple(notes), assumed=angles["hka_deg"].measure.assumed,
     )  # fmt: skip
 
 
@@ -226,57 +211,6 @@ def _why(missing: tuple[str, ...], reasons: Mapping[str, str]) -> str:
     return f"needs {', '.join(missing)}" if missing else "could not be measured"
 
 
-def _predict(points: Mapping[str, Floats], fits: BoneFits, bend: Spread | None) -> Angle | str | None:
-    """HKA from the shafts seen, where hip or ankle lies outside the view; a reason where they do not tell."""
-    femur, tibia = fits.femur, fits.tibia
-    if femur is None or tibia is None:
-        return None
-    variance, offset, used = LANDMARK_SD_DEG**2, [0.0, 0.0], []
-    sd = [BONE_ANGLE_SD_DEG, BONE_ANGLE_SD_DEG]
-    if "hip_center" in points:
-        upper = unit(points["hip_center"] - points["femoral_knee_center"])
-    else:
-        upper, length = femur.shaft[1], seen_mm(femur.bone, femur.proximal)
-        offset[0], sd[0] = femur_offset_deg(length), bone_sd_deg(length)
-        variance += sd[0] ** 2
-        used.append(f"{length:.0f} mm of femur")
-    if "ankle_center" in points:
-        lower = unit(points["ankle_center"] - points["tibial_knee_center"])
-    else:
-        length = seen_mm(tibia.bone, -tibia.shaft[1])
-        lower = -shin_axis(tibia.shaft, points["tibial_knee_center"], length)
-        offset[1], sd[1] = tibia_offset_deg(length), bone_sd_deg(length)
-        variance += sd[1] ** 2
-        used.append(f"{length:.0f} mm of tibia")
-    line = points["posterior_medial_condyle"] - points["posterior_lateral_condyle"]
-    medial = unit(line - (line @ upper) * upper)
-    condyles = points["distal_medial_condyle"] - points["distal_lateral_condyle"]
-    plateau = unit(points["medial_plateau"] - points["lateral_plateau"])
-    mldfa = 90.0 + math.degrees(math.atan2(condyles @ upper, condyles @ medial)) + offset[0]
-    mpta = math.degrees(math.acos(float(lower @ plateau))) - offset[1]
-    if "hip_center" not in points and abs(mldfa - MLDFA_DEG[0]) > MOST_OFF_DEG:
-        return (
-            f"the femur's short shaft would make mLDFA {mldfa:.0f}° (limit {MLDFA_DEG[0]:.0f}° ± "
-            f"{MOST_OFF_DEG:g}°): too little of it is seen, a longer view is needed"
-        )
-    shift, scatter = weighed(Evidence(angle_deg=mldfa, sd_deg=sd[0]), Evidence(angle_deg=mpta, sd_deg=sd[1]))
-    deviation = math.degrees(math.atan2(lower @ medial, -(lower @ upper))) + sum(offset) + shift
-    # never surer than the shafts alone: the population says nothing of this leg that could narrow its limits
-    spread = max(math.sqrt(variance), math.hypot(scatter, LANDMARK_SD_DEG))
-    spread = math.hypot(spread, frontal_sd_deg(bend.value, deviation) if bend else 0.0)
-    measure = Measure(
-        value=180.0 - deviation, sd=spread,
-        method=f"predicted from the knee: {' and '.join(used)} seen, weighed with what knees usually have",
-        assumed=("mechanical axis predicted from the shaft",),
-    )  # fmt: skip
-    hka = DEFINITIONS["hka_deg"]
-    return Angle(
-        measure=measure, plane="frontal plane of the femoral shaft and the posterior condylar line",
-        sign=hka.sign, sd_linear=spread,
-        interval=(measure.value - QUANTILE * spread, measure.value + QUANTILE * spread),
-    )  # fmt: skip
-
-
 def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
     notes = []
     flexion = angles["knee_flexion_deg"].measure
@@ -302,7 +236,7 @@ def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
 
 def _verdict(
     joint: Kind, angles: Mapping[str, Angle], missing: Mapping[str, str], limit_deg: float, load: Load,
-    notes: list[Notice],
+    notes: list[Notice], predicted: Prediction | str | None,
 ) -> AlignmentVerdict:  # fmt: skip
     name, normal, sign = {
         "knee": ("hka_deg", 180.0, -1.0), "hip": ("nsa_deg", NSA_NORMAL_DEG, 1.0),
@@ -327,7 +261,10 @@ def _verdict(
     if joint == "ankle" and angles["talar_tilt_deg"].measure.known:
         reasons.append(f"talar tilt {angles['talar_tilt_deg'].measure.value:+.1f}°")
     reasons += [note.message for note in notes if note.code in ("knee_flexion", "identity")]
+    alone = None
+    if joint == "knee" and isinstance(predicted, Prediction):
+        alone = (predicted.alone_deg, predicted.alone_sd_deg)
     return judge(
         name, sign * (measure.value - normal), measure.sd, limit_deg=limit_deg, load=load,
-        reasons=tuple(reasons),
+        reasons=tuple(reasons), alone=alone,
     )  # fmt: skip
