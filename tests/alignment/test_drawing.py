@@ -61,6 +61,36 @@ def test_arcs_open_as_wide_as_the_angles_they_show(bones, alignment):
         assert word in labels
 
 
+def test_bones_whose_triangles_share_no_corner_have_outlines_too(bones, alignment):
+    loose = {
+        n: Surface(s.vertices_mm[s.triangles.ravel()], np.arange(3 * len(s.triangles)).reshape(-1, 3))
+        for n, s in bones.items()
+    }
+    drawn = [
+        [line.points_mm for line in alignment_drawing(alignment, given) if line.kind == "outline"]
+        for given in (bones, loose)
+    ]
+    assert len(drawn[0]) == len(drawn[1])
+    for a, b in zip(*drawn, strict=True):
+        assert len(b) == pytest.approx(len(a), rel=0.02)
+
+
+def test_the_neck_shaft_arc_opens_by_its_projected_angle_and_axes_run_through_the_bone(bones, alignment):
+    drawing = alignment_drawing(alignment, bones)
+    (arc,) = [line.points_mm for line in drawing if line.label.startswith("neck-shaft angle")]
+    opened = np.degrees(np.linalg.norm(np.diff(arc, axis=0), axis=1).sum() / 26.0)
+    assert opened == pytest.approx(alignment.angles["nsa_projected_deg"].measure.value, abs=1.0)
+    (shaft,) = [
+        line.points_mm for line in drawing if line.view == "frontal" and line.label == "femoral shaft axis"
+    ]
+    (axis,) = [
+        line.points_mm
+        for line in drawing
+        if line.view == "frontal" and line.label == "femoral mechanical axis"
+    ]
+    assert np.linalg.norm(shaft[0] - shaft[1]) >= 0.95 * np.linalg.norm(axis[0] - axis[1])
+
+
 def test_the_picture_is_written_twice_alike(bones, alignment):
     drawing = alignment_drawing(alignment, bones)
     assert pictures.alignment_svg(drawing) == pictures.alignment_svg(drawing)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from injectplan.alignment.holes import weld
 from injectplan.alignment.values import Alignment
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
@@ -36,8 +38,8 @@ class Line:
 def view_axes(alignment: Alignment) -> dict[View, tuple[Floats, Floats]] | None:
     """Return (right, up) unit vectors on the page, None where no femur or tibia tells them.
 
-    Frontal: seen from the front, so that a right leg's lateral side lies on the page's left. Sagittal: anterior
-    to the page's left for either leg, as sagittal images are shown.
+    Frontal: seen from the front, so that a right leg's lateral side lies on the page's left. Sagittal:
+    anterior to the page's left for either leg, as sagittal images are shown.
     """
     p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
 
@@ -75,6 +77,8 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
         return []
     p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
     origin = next((p[n] for n in ("femoral_knee_center", "tibial_knee_center") if n in p), np.zeros(3))
+    # a file may hold each triangle's own corners: then no normal turns from the viewer within a triangle
+    whole_bones = {name: Surface(*weld(surface)) for name, surface in bones.items() if name in DRAWN}
     lines = []
     for view, (right, up) in axes.items():
 
@@ -90,8 +94,7 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
                 points_mm=_pieces(flat(contour(surface, outward).reshape(-1, 3))),
                 label=name,
             )
-            for name, surface in bones.items()
-            if name in DRAWN
+            for name, surface in whole_bones.items()
         ]
         lines += outlines + _axes(view, flat, p)
         if view == "sagittal":
@@ -143,16 +146,26 @@ def _axes(view: View, flat: Flatten, p: Mapping[str, Floats]) -> list[Line]:
         if a in p and b in p:
             kind: Kind = "load line" if label == "load line" else "mechanical axis"
             lines.append(Line(view=view, kind=kind, points_mm=flat(np.stack([p[a], p[b]])), label=label))
-    for bone in ("femoral", "tibial"):
+    for bone, reach in (
+        ("femoral", ("hip_center", "femoral_knee_center")),
+        ("tibial", ("tibial_knee_center", "ankle_center")),
+    ):
         ends = [f"{bone}_shaft_{end}" for end in ("proximal", "distal")]
         if all(end in p for end in ends):
-            points = flat(np.stack([p[end] for end in ends]))
+            points = flat(_drawn_out(np.stack([p[end] for end in ends]), [p[n] for n in reach if n in p]))
             lines.append(Line(view=view, kind="shaft axis", points_mm=points, label=f"{bone} shaft axis"))
     for name in ("hip_center", "femoral_knee_center", "tibial_knee_center", "ankle_center"):
         if name in p:
             label = name.replace("_", " ").replace("center", "centre")
             lines.append(Line(view=view, kind="point", points_mm=flat(p[name]), label=label))
     return lines
+
+
+def _drawn_out(ends: Floats, reach: list[Floats]) -> Floats:
+    """A line (2, 3) drawn out to the heights of these points, as an axis is drawn through the whole bone."""
+    along = unit(ends[0] - ends[1])
+    heights = [float((point - ends[1]) @ along) for point in (*ends, *reach)]
+    return np.stack([ends[1] + max(heights) * along, ends[1] + min(heights) * along])
 
 
 def _close_up(lines: list[Line]) -> list[Line]:
@@ -206,9 +219,12 @@ def _joint_lines(view: View, flat: Flatten, p: Mapping[str, Floats], alignment: 
         hit = _meet(near, far - near, middle, along)
         arc = hit + 19.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
         lines.append(Line(view=view, kind="arc", points_mm=arc))
+        lines.append(Line(view=view, kind="mechanical axis", points_mm=np.stack([near, hit])))
     drawn = [line.points_mm for line in lines if line.kind == "joint line"]
-    if len(drawn) == 2:  # the first line begins laterally, the second medially
-        between = np.stack([drawn[0][0], drawn[1][1]])
+    if len(drawn) == 2:  # the first line begins laterally, the second medially; marked where they gape
+        lateral, medial = (np.stack([drawn[0][i], drawn[1][1 - i]]) for i in (0, 1))
+        gapes = [float(np.linalg.norm(ends[0] - ends[1])) for ends in (lateral, medial)]
+        between = lateral if gapes[0] >= gapes[1] else medial
         lines.append(
             Line(view=view, kind="arc", points_mm=between, label=_said(alignment, "jlca_deg", "JLCA"))
         )
@@ -225,9 +241,7 @@ def _hip_and_ankle(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment)
     lines = []
     if "hip_center" in p and "femoral_neck_center" in p:
         head, neck = flat(p["hip_center"])[0], flat(p["femoral_neck_center"])[0]
-        points = np.stack([head, head + 2.1 * (neck - head)])
-        label = _said(alignment, "nsa_deg", "neck-shaft angle")
-        lines.append(Line(view="frontal", kind="shaft axis", points_mm=points, label=label))
+        lines += _neck(head, neck, flat, p, _said(alignment, "nsa_deg", "neck-shaft angle"))
     if "plafond_medial" in p and "plafond_lateral" in p:
         ends = np.stack([p["plafond_medial"], p["plafond_lateral"]])
         points = flat(ends.mean(axis=0) + np.array([[1.3], [-1.3]]) * (ends[0] - ends[1]))
@@ -236,19 +250,39 @@ def _hip_and_ankle(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment)
     return lines
 
 
+def _neck(head: Floats, neck: Floats, flat: Flatten, p: Mapping[str, Floats], label: str) -> list[Line]:
+    """The neck's axis as far as the upper shaft's, and the arc between them on the medial side."""
+    ends = ("upper_femoral_shaft_proximal", "upper_femoral_shaft_distal")
+    points = np.stack([head, head + 2.1 * (neck - head)])
+    if any(end not in p for end in ends):
+        return [Line(view="frontal", kind="shaft axis", points_mm=points, label=label)]
+    top, bottom = (flat(p[end])[0] for end in ends)
+    cross = _meet(head, neck - head, bottom, top - bottom)
+    start, end = (np.arctan2(*v[::-1]) for v in (head - cross, bottom - cross))
+    end += 2.0 * np.pi * np.round((start - end) / (2.0 * np.pi))
+    t = np.linspace(start, end, 33)
+    arc = cross + 26.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
+    return [
+        Line(view="frontal", kind="shaft axis", points_mm=np.stack([head, cross])),
+        Line(view="frontal", kind="shaft axis", points_mm=np.stack([cross, bottom])),
+        Line(view="frontal", kind="arc", points_mm=arc, label=label),
+    ]
+
+
 def _notes(outlines: list[Line], alignment: Alignment) -> list[Line]:
     """The side as on a radiograph, and what is predicted rather than seen."""
     if not outlines:
         return []
     everything = np.concatenate([line.points_mm for line in outlines])
+    if not np.isfinite(everything).any():
+        return []
     (left, bottom), (_, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
     notes = [(left, top, alignment.side[0].upper())]
     hka = alignment.angles["hka_deg"]
     if hka.measure.known and hka.measure.method.startswith("predicted"):
         low, high = hka.interval
-        text = (
-            f"HKA {hka.measure.value:.0f}° (95 % interval {low:.0f}° to {high:.0f}°),\n{hka.measure.method}"
-        )
+        said = "\n".join(textwrap.wrap(hka.measure.method, 52))
+        text = f"HKA {hka.measure.value:.0f}° (95 % interval {low:.0f}° to {high:.0f}°),\n{said}"
         notes.append((left, bottom - 0.06 * (top - bottom), text))
     return [
         Line(view="frontal", kind="note", points_mm=np.array([[x, y]]), label=text) for x, y, text in notes

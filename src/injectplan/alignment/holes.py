@@ -23,7 +23,7 @@ def close_slits(surface: Surface) -> tuple[Surface, int]:
     A hole is closed where it has at most 12 edges and is either a slit (its width under 0.4 of its length) or
     smaller than 15 mm². What a plane of the field of view cuts off is larger and rounder, and stays open.
     """
-    points, triangles = _welded(surface)
+    points, triangles = weld(surface)
     sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     n = len(points)
     key = np.minimum(sides[:, 0], sides[:, 1]) * n + np.maximum(sides[:, 0], sides[:, 1])
@@ -55,8 +55,8 @@ def _thin(ring: Floats) -> bool:
     return bool(spread[1] < SLIT_SHARE * spread[0] or 2.0 * np.pi * spread[0] * spread[1] < SMALL_MM2)
 
 
-def _welded(surface: Surface) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
-    """Points (n, 3) each once, and triangles on them; flat triangles (two corners alike) left out."""
+def weld(surface: Surface) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+    """Return the points (n, 3) each once, and the triangles on them; those of two like corners left out."""
     vertices = surface.vertices_mm
     grain = max(1e-6 * float(np.ptp(vertices, axis=0).max()), 1e-300)
     cells = np.round((vertices - vertices.min(axis=0)) / grain).astype(np.int64)

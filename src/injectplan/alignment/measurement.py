@@ -211,6 +211,12 @@ def _why(missing: tuple[str, ...], reasons: Mapping[str, str]) -> str:
     return f"needs {', '.join(missing)}" if missing else "could not be measured"
 
 
+def _bent(flexion_deg: float) -> str:
+    if flexion_deg < 0.0:
+        return f"extended by {-flexion_deg:.0f}° beyond straight"
+    return f"flexed by {flexion_deg:.0f}°"
+
+
 def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
     notes = []
     flexion = angles["knee_flexion_deg"].measure
@@ -218,7 +224,7 @@ def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
         notes.append(
             Notice(
                 "knee_flexion",
-                f"the knee is flexed by {flexion.value:.0f}°, which may look like "
+                f"the knee is {_bent(flexion.value)}, which may look like "
                 f"{abs(crosstalk_deg(flexion.value, AXIS_SD_DEG)):.1f}° of varus or valgus (1 SD, counted "
                 f"in); frontal angles grow unreliable beyond {FLEXION_WARN_DEG:g}°",
             )
@@ -247,7 +253,7 @@ def _verdict(
         return refuse(name, (measure.reason or "could not be measured",), limit_deg=limit_deg, load=load)
     flexion = angles["knee_flexion_deg"].measure
     if joint == "knee" and flexion.known and abs(flexion.value) > MOST_FLEXION_DEG:
-        bent = f"the knee is flexed by {flexion.value:.0f}° (limit {MOST_FLEXION_DEG:g}°)"
+        bent = f"the knee is {_bent(flexion.value)} (limit {MOST_FLEXION_DEG:g}°)"
         why = f"{bent}: HKA needs a straighter leg"
         return refuse(name, (why,), limit_deg=limit_deg, load=load)
     reasons = []

@@ -65,7 +65,7 @@ def judge(
             if _state(over) != _state(bare):
                 words["INDETERMINATE"] = (
                     f"the bones seen alone tell {alone[0]:+.1f}° ± {sd_alone:.1f}°, which does not decide "
-                    f"about {limit_deg:g}°; weighed with what knees usually have, {deviation_deg:+.1f}°"
+                    f"about {limit_deg:g}°; weighed with what knees usually have it is {deviation_deg:+.1f}°"
                 )
             over = bare
     state = _state(over)

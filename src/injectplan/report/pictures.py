@@ -411,7 +411,7 @@ def _middle(line: Line) -> npt.NDArray[np.float64]:
 def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
     """Write the labels in one column beside the leg, in the order of their height, with leaders."""
     everything = np.concatenate([line.points_mm for line in lines])
-    (_, bottom), (right, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
+    (left, bottom), (right, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
     gap = 0.036 * (top - bottom)
     named = [line for line in lines if line.label and line.kind not in ("outline", "note")]
     marks = sorted(((_middle(line), line) for line in named), key=lambda mark: -mark[0][1])
@@ -423,6 +423,9 @@ def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
         for i in range(len(heights) - 2, -1, -1):
             heights[i] = max(heights[i], heights[i + 1] + gap)
     column = right + 0.06 * (top - bottom)
+    # the longest label takes a third of a view's width, whether height or width sets the scale
+    room = max(0.22 * (top - bottom), 0.5 * (column - left))
+    axis.set_xlim(left - 0.02 * (top - bottom), column + (room if named else 0.0))
     for (where, line), height in zip(marks, heights, strict=True):
         colour = _LINES[line.kind]["color"]
         axis.plot([where[0], column], [where[1], height], color=colour, lw=0.5, alpha=0.6)
