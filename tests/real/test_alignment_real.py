@@ -207,6 +207,26 @@ def test_a_knee_only_scan_predicts_the_leg_better_than_180_and_covers_it(real_da
     assert 0.8 <= rms(error / sd) <= 1.25
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("cut_off", ["femur", "tibia"])
+def test_with_one_end_in_view_only_the_other_bone_is_predicted(real_data, side, cut_off):
+    bones, base = ct_leg(real_data, side), measured(real_data, side)
+    part = bones | {cut_off: knee_only(bones, base, 110.0)[cut_off]}
+    got = measure_alignment(part, side)
+    hka, both = (
+        got.angles["hka_deg"],
+        measure_alignment(knee_only(bones, base, 110.0), side).angles["hka_deg"],
+    )
+    assert f"mm of {cut_off} seen" in hka.measure.method
+    assert " and " not in hka.measure.method
+    assert (got.field_of_view.hip_seen, got.field_of_view.ankle_seen) == (
+        cut_off == "tibia",
+        cut_off == "femur",
+    )
+    assert abs(hka.measure.value - value(base, "hka_deg")) <= 1.96 * hka.measure.sd
+    assert hka.measure.sd < 0.85 * both.measure.sd
+
+
 def test_legs_as_they_are_lie_within_their_intervals(real_data):
     # these four are nearly straight (within 2.3°), so that no prediction from a shaft beats 180°; one that is
     # not weighed with what knees usually have is off by 3.4°

@@ -78,7 +78,7 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
     p = {n: lm.position_mm for n, lm in alignment.landmarks.items() if lm.position_mm is not None}
     origin = next((p[n] for n in ("femoral_knee_center", "tibial_knee_center") if n in p), np.zeros(3))
     # a file may hold each triangle's own corners: then no normal turns from the viewer within a triangle
-    whole_bones = {name: Surface(*weld(surface)) for name, surface in bones.items() if name in DRAWN}
+    whole_bones = {name: _welded(surface) for name, surface in bones.items() if name in DRAWN}
     lines = []
     for view, (right, up) in axes.items():
 
@@ -110,6 +110,11 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
 
 
 DRAWN = ("femur", "tibia", "fibula", "talus", "patella", "hip_bone", "opposite_hip_bone")
+
+
+def _welded(surface: Surface) -> Surface:
+    points, triangles = weld(surface)
+    return Surface(points, triangles.astype(np.int32))
 
 
 def contour(surface: Surface, outward: Floats) -> Floats:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from injectplan.alignment.bones import Indices
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
 
@@ -33,7 +34,8 @@ def close_slits(surface: Surface) -> tuple[Surface, int]:
         return surface, 0
     graph = coo_array((np.ones(len(border), dtype=np.int8), (border[:, 0], border[:, 1])), shape=(n, n))
     label = connected_components(graph, directed=False)[1][border[:, 0]]
-    fans, centers = [], []
+    fans: list[Indices] = []
+    centers: list[Floats] = []
     for k in np.unique(label):
         loop = border[label == k]
         ring = points[loop[:, 0]]
@@ -55,7 +57,7 @@ def _thin(ring: Floats) -> bool:
     return bool(spread[1] < SLIT_SHARE * spread[0] or 2.0 * np.pi * spread[0] * spread[1] < SMALL_MM2)
 
 
-def weld(surface: Surface) -> tuple[Floats, np.ndarray[tuple[int, ...], np.dtype[np.int64]]]:
+def weld(surface: Surface) -> tuple[Floats, Indices]:
     """Return the points (n, 3) each once, and the triangles on them; those of two like corners left out."""
     vertices = surface.vertices_mm
     grain = max(1e-6 * float(np.ptp(vertices, axis=0).max()), 1e-300)

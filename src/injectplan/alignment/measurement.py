@@ -103,7 +103,7 @@ def measure_alignment_of_landmarks(
     seen = FieldOfView(
         hip_seen="hip_center" in landmarks, ankle_seen="ankle_center" in landmarks,
     )  # fmt: skip
-    notices = ()
+    notices: tuple[Notice, ...] = ()
     if told == 0.0:
         notices = (Notice("side", f"side {known} is taken as given; the landmarks do not tell it"),)
     measured = _assemble(

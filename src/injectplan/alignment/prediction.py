@@ -71,9 +71,9 @@ def weighed(femur: Evidence, tibia: Evidence) -> tuple[float, float]:
         shared = 0.0 if any(deformed) else TOGETHER * sd[0] * sd[1]
         prior = np.array([[sd[0] ** 2, shared], [shared, sd[1] ** 2]])
         gain = prior @ np.linalg.inv(prior + noise)
-        share = np.prod([q if d else 1.0 - q for d, q in zip(deformed, DEFORMED_SHARE, strict=True)])
+        common = np.prod([q if d else 1.0 - q for d, q in zip(deformed, DEFORMED_SHARE, strict=True)])
         fits = np.exp(-0.5 * seen @ np.linalg.solve(prior + noise, seen))
-        weights.append(float(share * fits / np.sqrt(np.linalg.det(prior + noise))))
+        weights.append(float(common * fits / np.sqrt(np.linalg.det(prior + noise))))
         means.append(float(difference @ gain @ seen))
         variances.append(float(difference @ (prior - gain @ prior) @ difference))
     share = np.array(weights) / sum(weights)
