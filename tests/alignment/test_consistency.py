@@ -89,6 +89,18 @@ def test_any_set_that_tells_the_side_contradicts_the_wrong_one(side, names):
         measure_alignment_of_landmarks(marks(points), other)
 
 
+@pytest.mark.parametrize("version", [-20.0, 60.0])
+@pytest.mark.parametrize("torsion", [-10.0, 60.0])
+@pytest.mark.parametrize("spin", [-20.0, 25.0])
+def test_twisted_bones_and_a_rotated_knee_are_no_swap(version, torsion, spin):
+    points = leg(version=version, torsion=torsion, flexion=10.0)
+    c, s = np.cos(np.radians(spin)), np.sin(np.radians(spin))
+    r = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    tibial = ("plateau", "malleolus")
+    turned = {n: r @ p if n.endswith(tibial) else p for n, p in points.items()}
+    assert measure_alignment_of_landmarks(marks(turned), "right").side == "right"
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_shin_alone_and_a_bent_leg_alone_tell_the_side(side):
     points = leg(side, flexion=40.0)

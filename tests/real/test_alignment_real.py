@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import pyvista as pv
 
-from injectplan.alignment import measure_alignment
+from injectplan.alignment import (
+    alignment_document,
+    measure_alignment,
+    measure_alignment_of_landmarks,
+    read_landmarks,
+)
+from injectplan.documents import to_json
 from injectplan.errors import LandmarkError
 from injectplan.frames import flip_lps_ras
 from injectplan.imaging.values import Surface
@@ -205,6 +211,20 @@ def test_a_knee_only_scan_predicts_the_leg_better_than_180_and_covers_it(real_da
     assert 0.90 <= np.mean(np.abs(error) <= 1.96 * sd) <= 0.99
     assert 1.96 * sd.mean() <= 2.2 * rms(error)
     assert 0.8 <= rms(error / sd) <= 1.25
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("leg", ["ct", "atlas"])
+def test_a_written_alignment_reads_back_as_landmarks_with_the_same_angles(real_data, tmp_path, leg, side):
+    base = measured(real_data, side) if leg == "ct" else measure_alignment(atlas_leg(real_data, side), side)
+    (tmp_path / "alignment.json").write_text(to_json(alignment_document(base)))
+    landmarks, told = read_landmarks(tmp_path / "alignment.json")
+    assert told == side
+    got = measure_alignment_of_landmarks(landmarks, None)
+    assert got.side == side
+    for name, angle in base.angles.items():
+        if angle.measure.known:
+            assert value(got, name) == pytest.approx(angle.measure.value, abs=1e-9), name
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

@@ -25,8 +25,9 @@ MUST_DIFFER = (
     ("posterior_medial_plateau", "posterior_lateral_plateau"), ("medial_malleolus", "lateral_malleolus"),
 )  # fmt: skip
 
-# Lines that run medially, and the two along the neck that do so on any femur: version turns them by less
-# than 60°, tibial torsion the lower ones by as much, so that two of one leg never differ by 90°.
+# Lines that run medially, and the two along the neck that do so on any femur. At the knee they keep within
+# 90° of each other; version turns the neck's and torsion the ankle's by up to 60°, and the knee itself
+# rotates, so that the ankle's may stand further off and the neck's are not held against them.
 MEDIAL_LINES = (
     ("posterior_medial_condyle", "posterior_lateral_condyle"),
     ("distal_medial_condyle", "distal_lateral_condyle"),
@@ -52,6 +53,9 @@ PROXIMAL_LINES = {
     ),
     "leg": (("hip_center", "ankle_center"),),
 }  # fmt: skip
+AT_THE_ANKLE = ("medial_malleolus", "plafond_medial", "talar_dome_medial", "pilon_medial")
+ALONG_THE_NECK = "hip_center"
+OPPOSED = {"knee": 0.0, "ankle": -0.4}  # cosine under which two lines are opposed (assumed)
 LEAST_BEHIND_MM = 5.0  # by less than this nothing is said to lie behind (assumed; condyles lie 20 to 40)
 LEAST_BENT_DEG = 25.0  # no knee bends forward by this much (assumed)
 
@@ -94,20 +98,28 @@ def refuse_opening(jlca_deg: float) -> None:
         )
 
 
-def _lines(points: Points) -> Iterator[tuple[str, Floats, int]]:
-    """The medial lines at hand, each across its own bone's axis, with how many landmarks name it."""
+def _lines(points: Points) -> Iterator[tuple[str, str, Floats]]:
+    """The medial lines at hand, each across its own bone's axis: where it lies, its name, its direction."""
     axes = {bone: _axis(points, bone) for bone in ("femur", "tibia")}
     for medial, lateral in MEDIAL_LINES:
         if medial not in points or lateral not in points:
             continue
         line = points[medial] - points[lateral]
-        neck = medial == "hip_center"
+        neck = medial == ALONG_THE_NECK
         axis = axes["femur" if neck or "condyle" in medial else "tibia"]
         if axis is not None:
             line = line - (line @ axis) * axis
         if np.linalg.norm(line) >= LEAST_APART_MM:
-            name = f"{lateral} to {medial}" if neck else f"{medial} and {lateral}"
-            yield name, unit(line), 1 if neck else 2
+            where = "neck" if neck else "ankle" if medial in AT_THE_ANKLE else "knee"
+            yield where, f"{lateral} to {medial}" if neck else f"{medial} and {lateral}", unit(line)
+
+
+def _opposed(one: tuple[str, str, Floats], other: tuple[str, str, Floats]) -> bool:
+    places = {one[0], other[0]}
+    if "neck" in places and places != {"neck", "knee"}:
+        return False  # two lines along the neck say nothing of names, and the ankle's are too far from it
+    limit = OPPOSED["ankle" if places == {"knee", "ankle"} else "knee"]
+    return bool(one[2] @ other[2] < limit)
 
 
 def _axis(points: Points, bone: str) -> Floats | None:
@@ -128,23 +140,22 @@ def _axis(points: Points, bone: str) -> Floats | None:
 def refuse_swapped(points: Points) -> None:
     """Raise ContradictionError where one medial-lateral pair runs against the others.
 
-    Every line from lateral to medial of one leg, looked at along its bone, keeps within 90° of the others.
+    Lines from lateral to medial of one leg are compared along their bones: at the knee, the knee's with the
+    neck's and with the ankle's, and the ankle's with each other.
     """
     lines = list(_lines(points))
-    for i, (name, line, named) in enumerate(lines):
-        for other, against, also in lines[i + 1 :]:
-            if line @ against >= 0.0:
-                continue
-            # the one that stands alone is to blame, where a third line says so
-            votes = [sum(1 for _, third, _ in lines if third @ x > 0.0) for x in (line, against)]
-            blamed = name if votes[0] < votes[1] else other if votes[1] < votes[0] else ""
-            if named + also == 2:
-                continue  # two lines along the neck say nothing of names
-            raise ContradictionError(
-                f"{name} run against {other}: medial and lateral are swapped at "
-                + (blamed.replace(" and ", " or ") if blamed else "one of them")
-                + "; check these landmarks"
-            )
+    against = {line[1]: [other for other in lines if _opposed(line, other)] for line in lines}
+    worst = max(lines, key=lambda line: len(against[line[1]]), default=None)
+    if worst is None or not against[worst[1]]:
+        return
+    other = against[worst[1]][0]
+    # the one that stands against most is to blame, where there is one
+    alone = sum(1 for line in lines if len(against[line[1]]) == len(against[worst[1]])) == 1
+    blamed = worst[1].replace(" and ", " or ") if alone and worst[0] != "neck" else "one of them"
+    raise ContradictionError(
+        f"{worst[1]} run against {other[1]}: medial and lateral are swapped at {blamed}; "
+        "check these landmarks"
+    )
 
 
 def points_of(landmarks: Mapping[str, Landmark]) -> dict[str, Floats]:
@@ -200,7 +211,7 @@ def _femur_tells(points: Points) -> tuple[float, str]:
     medial = points["posterior_medial_condyle"] - points["posterior_lateral_condyle"]
     for fronts in (
         ("distal_medial_condyle", "distal_lateral_condyle"), ("medial_epicondyle", "lateral_epicondyle"),
-        ("femoral_knee_center",), ("tibial_knee_center",), ("medial_plateau", "lateral_plateau"),
+        ("femoral_knee_center",),
     ):  # fmt: skip
         if all(n in points for n in fronts):
             told = _behind(points, "femur", rear, fronts, unit(medial))
