@@ -248,20 +248,20 @@ def test_with_one_end_in_view_only_the_other_bone_is_predicted(real_data, side, 
 
 
 def test_legs_as_they_are_lie_within_their_intervals(real_data):
-    # these four are nearly straight (within 2.3°), so that no prediction from a shaft beats 180°; one that is
-    # not weighed with what knees usually have is off by 3.4°
-    _, error, sd, _, imposed = knee_only_errors(real_data).T
-    assert rms(error[imposed == 0.0]) <= 2.6
+    # these four are nearly straight (within 2.3°): 180° for everybody is hard to beat there, and a prediction
+    # that is not weighed with what knees usually have is off by 3.4°
+    _, error, sd, deviation, imposed = knee_only_errors(real_data).T
+    straight = imposed == 0.0
+    assert rms(error[straight]) <= 1.1 * rms(deviation[straight])
     assert np.mean(np.abs(error) <= 1.96 * sd) >= 0.9
 
 
 @pytest.mark.parametrize(("shaft_mm", "least"), [(70.0, 5.5), (90.0, 4.5), (120.0, 3.5), (150.0, 3.0)])
-def test_the_intervals_width_is_what_the_legs_scatter(real_data, shaft_mm, least):
-    shaft, error, sd, _, _ = knee_only_errors(real_data).T
-    here = shaft == shaft_mm
-    half = 1.96 * sd[here]
+def test_the_intervals_width_is_at_least_what_legs_elsewhere_scatter(real_data, shaft_mm, least):
+    shaft, _, sd, _, _ = knee_only_errors(real_data).T
+    half = 1.96 * sd[shaft == shaft_mm]
     assert half.min() >= least
-    assert half.mean() <= 2.2 * rms(error[here])
+    assert half.mean() <= 1.25 * least
 
 
 def test_coarse_bones_in_metres_each_in_its_own_frame(real_data):

@@ -11,6 +11,7 @@ from injectplan.alignment.flexion import frontal_sd_deg
 from injectplan.alignment.landmarks import BoneFits
 from injectplan.alignment.prediction import (
     LANDMARK_SD_DEG,
+    LEAST_SHARE,
     MLDFA_DEG,
     MOST_OFF_DEG,
     Evidence,
@@ -28,7 +29,8 @@ from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 from injectplan.measure import Measure
 
-BONE_ANGLE_SD_DEG = 0.8  # of mLDFA or MPTA with the whole bone in view (five raters, 19 femora: 0.77)
+SEEN_AXIS_SD_DEG = 0.4  # of a mechanical axis with its whole bone in view
+JLCA_SD_DEG = 1.4  # where it is not told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +42,19 @@ class Prediction:
     alone_sd_deg: float
 
 
-def predict(points: Mapping[str, Floats], fits: BoneFits, bend: Spread | None) -> Prediction | str | None:
+def predict(
+    points: Mapping[str, Floats], fits: BoneFits, spreads: Mapping[str, Spread]
+) -> Prediction | str | None:
     """Predict HKA from the shafts seen, where hip or ankle lies outside the view.
 
-    points : landmarks, name → (3,) mm.  bend : the knee's flexion, where it is told.
+    points : landmarks, name → (3,) mm.  spreads : of JLCA and of the knee's flexion, where they are told.
     Returns why there is no prediction where a shaft is too short for an axis, None without both bones.
     """
     femur, tibia = fits.femur, fits.tibia
     if femur is None or tibia is None:
         return None
-    variance, offset, used = LANDMARK_SD_DEG**2, [0.0, 0.0], []
-    sd = [BONE_ANGLE_SD_DEG, BONE_ANGLE_SD_DEG]
+    variance, offset, used = 0.0, [0.0, 0.0], []
+    sd = [SEEN_AXIS_SD_DEG, SEEN_AXIS_SD_DEG]
     if "hip_center" in points:
         upper = unit(points["hip_center"] - points["femoral_knee_center"])
     else:
@@ -77,13 +81,20 @@ def predict(points: Mapping[str, Floats], fits: BoneFits, bend: Spread | None) -
             f"the femur's short shaft would make mLDFA {mldfa:.0f}° (limit {MLDFA_DEG[0]:.0f}° ± "
             f"{MOST_OFF_DEG:g}°): too little of it is seen, a longer view is needed"
         )
-    shift, scatter = weighed(Evidence(angle_deg=mldfa, sd_deg=sd[0]), Evidence(angle_deg=mpta, sd_deg=sd[1]))
     alone = math.degrees(math.atan2(lower @ medial, -(lower @ upper))) + sum(offset)
+    opened = spreads["jlca_deg"].sd if "jlca_deg" in spreads else JLCA_SD_DEG
+    shift, scatter = weighed(
+        Evidence(angle_deg=mldfa, sd_deg=sd[0]),
+        Evidence(angle_deg=mpta, sd_deg=sd[1]),
+        Evidence(angle_deg=alone - mldfa + mpta, sd_deg=opened),
+    )
     deviation = alone + shift
-    # never surer than the shafts alone: the population says nothing of this leg that could narrow its limits
-    spread = max(math.sqrt(variance), math.hypot(scatter, LANDMARK_SD_DEG))
+    bend = spreads.get("knee_flexion_deg")
     more = frontal_sd_deg(bend.value, deviation) if bend else 0.0
-    spread = math.hypot(spread, more)
+    # hardly surer than the shafts alone: what knees usually have could not narrow this one's limits
+    least = math.hypot(LEAST_SHARE * math.sqrt(variance), LANDMARK_SD_DEG)
+    spread = math.hypot(max(least, math.hypot(scatter, LANDMARK_SD_DEG)), more)
+    alone_sd = math.hypot(math.hypot(math.sqrt(variance), LANDMARK_SD_DEG), more)
     measure = Measure(
         value=180.0 - deviation, sd=spread,
         method=f"predicted from the knee: {' and '.join(used)} seen, weighed with what knees usually have",
@@ -94,4 +105,4 @@ def predict(points: Mapping[str, Floats], fits: BoneFits, bend: Spread | None) -
         sign=DEFINITIONS["hka_deg"].sign, sd_linear=spread,
         interval=(measure.value - QUANTILE * spread, measure.value + QUANTILE * spread),
     )  # fmt: skip
-    return Prediction(hka=angle, alone_deg=alone, alone_sd_deg=math.hypot(math.sqrt(variance), more))
+    return Prediction(hka=angle, alone_deg=alone, alone_sd_deg=alone_sd)

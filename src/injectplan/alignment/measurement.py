@@ -163,7 +163,7 @@ def _assemble(
         )
     predicted: Prediction | str | None = None
     if fits is not None and not apart and "hka_deg" not in spreads:
-        predicted = predict(points, fits, spreads.get("knee_flexion_deg"))
+        predicted = predict(points, fits, spreads)
     hka = angles["hka_deg"]
     if isinstance(predicted, Prediction):
         angles["hka_deg"] = predicted.hka

@@ -7,6 +7,7 @@ scatter about its mean grows as the piece gets shorter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -24,62 +25,70 @@ LENGTH_MM = (60.0, 70.0, 80.0, 90.0, 105.0, 120.0, 150.0, 300.0, 440.0)
 FEMUR_OFFSET_DEG = (3.4, 3.9, 4.2, 4.4, 4.6, 4.7, 4.8, 5.2, 5.4)
 TIBIA_OFFSET_DEG = (2.8, 2.5, 2.1, 1.7, 1.1, 0.5, 0.4, 0.1, 0.1)
 
-# Scatter of a prediction from both shafts: 95 % half-widths of 3.8° at 120 mm and 5.9° at 70 mm; 14 legs
-# elsewhere showed that 3.5° and 5.5° are the least. docs/explanation/alignment.md has what our own cuts gave.
-SD_AT_120_DEG = 1.9
+# Scatter of both bones' axes about their prediction from the shafts alone, 2.1° with 120 mm and 3.3° with
+# 70 mm: `assumed`, from cuts of four legs. A weighed prediction states nine tenths of it at least: 95 %
+# half-widths of 3.7° and 5.6°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
+SD_AT_120_DEG = 2.1
 SD_POWER = 0.84
+LEAST_SHARE = 0.9
 SHORT_SHARE = 0.5
 SD_FLOOR_DEG = 0.7  # of the anatomical-mechanical angle with the whole shaft (5.4 ± 0.7, Jamali 2017)
 LANDMARK_SD_DEG = 0.6  # of HKA by the landmarks alone, whole leg in view
 
 # What is known of a knee before its shafts are seen. mLDFA: the middle of 85.6 ± 2.3 (Jamali 2017) and
 # 87.5 ± 2.5 (Paley); MPTA: 86.1 ± 2.8 (Jamali). They go together, as their difference scatters by 2.54° only
-# (arithmetic HKA, n = 500, MacDessi): 2.54² = 2.3² + 2.8² − 2 r 2.3 2.8 gives r = 0.52.
-MLDFA_DEG, MPTA_DEG = (86.6, 2.3), (86.1, 2.8)
+# (arithmetic HKA, n = 500, MacDessi): 2.54² = 2.3² + 2.8² − 2 r 2.3 2.8 gives r = 0.52. JLCA: 0 to 2 (Paley),
+# its spread `assumed`.
+MLDFA_DEG, MPTA_DEG, JLCA_DEG = (86.6, 2.3), (86.1, 2.8), (1.0, 1.5)
 TOGETHER = 0.52
-# Deformed bones, `assumed`: one femur in 20, one tibia in 7 of those who are measured, by 10° either way.
-DEFORMED_SHARE = (0.05, 0.15)
+# Deformed femora, deformed tibiae and lax knees among those who are measured, `assumed`; by 10° either way.
+DEFORMED_SHARE = (0.03, 0.15, 0.03)
 DEFORMED_SD_DEG = 10.0
 MOST_OFF_DEG = 20.0  # a shaft that stands further from its usual angle to the condyles is none (assumed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """A joint line's angle to its bone's mechanical axis as the piece shows it: degrees and their scatter."""
+    """An angle as the piece shows it, degrees, and its scatter: of a bone's axis, of JLCA's two lines."""
 
     angle_deg: float
     sd_deg: float
 
 
-def weighed(femur: Evidence, tibia: Evidence) -> tuple[float, float]:
+def weighed(femur: Evidence, tibia: Evidence, opening: Evidence) -> tuple[float, float]:
     """Return what the population adds: the change of the HKA deviation, and its scatter, degrees.
 
-    femur, tibia : mLDFA and MPTA as the shafts seen tell them. Deviation = mLDFA − MPTA + JLCA, and the JLCA
-    is measured, so that only the first two are weighed: Bayes' rule with a mixture of four normal laws (each
-    bone usual or deformed). A deformed bone is then believed where the shaft says so, a usual one is drawn
+    femur, tibia : mLDFA and MPTA as the shafts tell them, with the scatter of the shafts' axes.
+    opening : JLCA, with the scatter of the two joint lines, which enter the other two angles as well, half of
+    its variance each.
+    Deviation = mLDFA − MPTA + JLCA. Bayes' rule with a mixture of eight normal laws (each bone usual or
+    deformed, the knee firm or lax): a deformed bone is believed where the shaft says so, a usual one is drawn
     towards what knees have.
     """
-    seen = np.array([femur.angle_deg - MLDFA_DEG[0], tibia.angle_deg - MPTA_DEG[0]])
-    noise = np.diag([femur.sd_deg**2, tibia.sd_deg**2])
-    difference = np.array([1.0, -1.0])
+    line = 0.5 * opening.sd_deg**2
+    known = (MLDFA_DEG, MPTA_DEG, JLCA_DEG)
+    seen = np.array([femur.angle_deg, tibia.angle_deg, opening.angle_deg]) - [mean for mean, _ in known]
+    noise = np.array(
+        [[femur.sd_deg**2 + line, 0.0, -line], [0.0, tibia.sd_deg**2 + line, line], [-line, line, 2.0 * line]]
+    )
+    deviation = np.array([1.0, -1.0, 1.0])
     weights, means, variances = [], [], []
-    for deformed in ((False, False), (False, True), (True, False), (True, True)):
-        sd = [
-            DEFORMED_SD_DEG if d else known[1]
-            for d, known in zip(deformed, (MLDFA_DEG, MPTA_DEG), strict=True)
-        ]
-        shared = 0.0 if any(deformed) else TOGETHER * sd[0] * sd[1]
-        prior = np.array([[sd[0] ** 2, shared], [shared, sd[1] ** 2]])
+    for deformed in product((False, True), repeat=3):
+        prior = np.diag(
+            [(DEFORMED_SD_DEG if d else sd) ** 2 for d, (_, sd) in zip(deformed, known, strict=True)]
+        )
+        if not (deformed[0] or deformed[1]):
+            prior[0, 1] = prior[1, 0] = TOGETHER * MLDFA_DEG[1] * MPTA_DEG[1]
         gain = prior @ np.linalg.inv(prior + noise)
         common = np.prod([q if d else 1.0 - q for d, q in zip(deformed, DEFORMED_SHARE, strict=True)])
         fits = np.exp(-0.5 * seen @ np.linalg.solve(prior + noise, seen))
         weights.append(float(common * fits / np.sqrt(np.linalg.det(prior + noise))))
-        means.append(float(difference @ gain @ seen))
-        variances.append(float(difference @ (prior - gain @ prior) @ difference))
+        means.append(float(deviation @ gain @ seen))
+        variances.append(float(deviation @ (prior - gain @ prior) @ deviation))
     share = np.array(weights) / sum(weights)
     mean = float(share @ means)
     scatter = float(share @ (np.array(variances) + np.square(means))) - mean**2
-    return mean - float(difference @ seen), float(np.sqrt(scatter))
+    return mean - float(deviation @ seen), float(np.sqrt(scatter))
 
 
 def seen_mm(bone: Bone, away: Floats) -> float:
