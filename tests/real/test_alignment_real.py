@@ -228,6 +228,19 @@ def test_a_written_alignment_reads_back_as_landmarks_with_the_same_angles(real_d
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("shaft_mm", [65.0, 85.0, 130.0])
+@pytest.mark.parametrize("leg", ["ct", "atlas"])
+def test_a_straight_leg_seen_by_its_knee_is_not_called_bent(real_data, leg, side, shaft_mm):
+    bones = (ct_leg if leg == "ct" else atlas_leg)(real_data, side)
+    base = measure_alignment(bones, side)
+    got = measure_alignment(knee_only(bones, base, shaft_mm), side)
+    bend = got.angles["knee_flexion_deg"].measure
+    assert bend.assumed
+    assert abs(bend.value - value(base, "knee_flexion_deg")) <= 1.96 * bend.sd
+    assert bend.sd < 6.0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("cut_off", ["femur", "tibia"])
 def test_with_one_end_in_view_only_the_other_bone_is_predicted(real_data, side, cut_off):
     bones, base = ct_leg(real_data, side), measured(real_data, side)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from injectplan.alignment.angles import DEFINITIONS
-from injectplan.alignment.flexion import frontal_sd_deg
+from injectplan.alignment.flexion import frontal_sd_deg, widen
 from injectplan.alignment.landmarks import BoneFits
 from injectplan.alignment.prediction import (
     LANDMARK_SD_DEG,
+    LEAN_SD_DEG,
     LEAST_SHARE,
     MLDFA_DEG,
     MOST_OFF_DEG,
     Evidence,
     bone_sd_deg,
     femur_offset_deg,
+    lean_deg,
     seen_mm,
     shin_axis,
     tibia_offset_deg,
@@ -40,6 +42,16 @@ class Prediction:
     hka: Angle
     alone_deg: float
     alone_sd_deg: float
+
+
+def flexion_seen(bend: Spread, fits: BoneFits) -> Spread:
+    """Return the knee's flexion told by two shafts, with what shafts of these lengths lean taken off."""
+    if fits.femur is None or fits.tibia is None:
+        return bend
+    femur, tibia = fits.femur, fits.tibia
+    off = lean_deg(seen_mm(femur.bone, femur.proximal), seen_mm(tibia.bone, -tibia.shaft[1]))
+    moved = replace(bend, value=bend.value + off, low=bend.low + off, high=bend.high + off)
+    return widen(moved, LEAN_SD_DEG)
 
 
 def predict(

@@ -11,7 +11,7 @@ import numpy as np
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
 from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widened
-from injectplan.alignment.knee_only import Prediction, predict
+from injectplan.alignment.knee_only import Prediction, flexion_seen, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
@@ -149,11 +149,16 @@ def _assemble(
     apart = missing.get("frames", "")
     if apart:
         spreads = {name: s for name, s in spreads.items() if not _joins_bones(name)}
+    by_shafts = fits is not None and not ("hip_center" in points and "ankle_center" in points)
+    if fits is not None and by_shafts and "knee_flexion_deg" in spreads:
+        spreads["knee_flexion_deg"] = flexion_seen(spreads["knee_flexion_deg"], fits)
     spreads = widened(spreads, points)
     angles = {}
     for name, definition in DEFINITIONS.items():
         if name in spreads:
             angles[name] = _angle(name, spreads[name], landmarks)
+            if name == "knee_flexion_deg" and by_shafts:
+                angles[name] = _leaning(angles[name])
             continue
         why = apart if apart and _joins_bones(name) else _why(missing_landmarks(name, points), missing)
         angles[name] = Angle(
@@ -179,7 +184,8 @@ def _assemble(
     return Alignment(
         side=side, joint=joint, angles=angles, landmarks=dict(landmarks), field_of_view=field_of_view,
         verdict=_verdict(joint, angles, missing, limit_deg, load, notes, predicted), cpak=cpak,
-        identity_residual_deg=residual, notices=tuple(notes), assumed=angles["hka_deg"].measure.assumed,
+        identity_residual_deg=residual, notices=tuple(notes),
+        assumed=angles["hka_deg"].measure.assumed + angles["knee_flexion_deg"].measure.assumed,
     )  # fmt: skip
 
 
@@ -202,6 +208,12 @@ def _angle(name: str, spread: Spread, landmarks: Mapping[str, Landmark]) -> Angl
         plane=definition.plane, sign=definition.sign, interval=(spread.low, spread.high),
         sd_linear=spread.sd_linear,
     )  # fmt: skip
+
+
+def _leaning(flexion: Angle) -> Angle:
+    method = "axes of the shafts seen, less what shafts of their lengths lean"
+    assumed = ("lean of short shafts seen from the side",)
+    return replace(flexion, measure=replace(flexion.measure, method=method, assumed=assumed))
 
 
 def _why(missing: tuple[str, ...], reasons: Mapping[str, str]) -> str:

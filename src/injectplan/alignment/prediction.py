@@ -25,6 +25,14 @@ LENGTH_MM = (60.0, 70.0, 80.0, 90.0, 105.0, 120.0, 150.0, 300.0, 440.0)
 FEMUR_OFFSET_DEG = (3.4, 3.9, 4.2, 4.4, 4.6, 4.7, 4.8, 5.2, 5.4)
 TIBIA_OFFSET_DEG = (2.8, 2.5, 2.1, 1.7, 1.1, 0.5, 0.4, 0.1, 0.1)
 
+# How far the line through a short shaft leans forward against the mechanical axis, seen from the side: the
+# femur's flare grows backwards, the tibia's forwards. `assumed`: the mean of two subjects (CT, atlas; four
+# legs), 3° apart at 60 mm.
+LEAN_MM = (60.0, 70.0, 80.0, 90.0, 105.0, 120.0, 150.0)
+FEMUR_LEAN_DEG = (11.5, 9.8, 8.0, 5.6, 2.7, 0.7, -0.5)
+TIBIA_LEAN_DEG = (-7.4, -4.4, -1.4, 0.3, 0.7, 0.7, 0.7)
+LEAN_SD_DEG = 4.0
+
 # Scatter of both bones' axes about their prediction from the shafts alone, 2.1° with 120 mm and 3.3° with
 # 70 mm: `assumed`, from cuts of four legs. A weighed prediction states nine tenths of it at least: 95 %
 # half-widths of 3.7° and 5.6°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
@@ -104,6 +112,12 @@ def femur_offset_deg(length_mm: float) -> float:
 def tibia_offset_deg(length_mm: float) -> float:
     """Mean frontal angle of the tibia's mechanical axis against its shaft axis, this length seen."""
     return float(np.interp(length_mm, LENGTH_MM, TIBIA_OFFSET_DEG))
+
+
+def lean_deg(femur_mm: float, tibia_mm: float) -> float:
+    """Return how much less bent than it is a knee looks by its shafts, these lengths seen."""
+    femur = float(np.interp(femur_mm, LEAN_MM, FEMUR_LEAN_DEG))
+    return femur - float(np.interp(tibia_mm, LEAN_MM, TIBIA_LEAN_DEG))
 
 
 def shin_axis(shaft: tuple[Floats, Floats], knee_center: Floats, length_mm: float) -> Floats:
