@@ -9,7 +9,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from injectplan.documents import json_schema, plain, provenance, read_json, schema_names, to_json
+from injectplan.documents import json_schema, plain, provenance, read_json, read_text, schema_names, to_json
 from injectplan.errors import FileError, UsageError
 from injectplan.measure import NOT_A_DEVICE
 
@@ -67,3 +67,17 @@ def test_what_is_not_json_is_one_line(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(FileError, match="no such file"):
         read_json(tmp_path / "y.json")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"), [("missing", "no such file"), ("folder", "is a directory"), ("bytes", "not text")]
+)
+def test_a_text_that_cannot_be_read_is_said_in_plain_words(tmp_path: Path, made: str, words: str) -> None:
+    path = tmp_path / "points.json"
+    if made == "folder":
+        path.mkdir()
+    elif made == "bytes":
+        path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FileError, match=words) as caught:
+        read_text(path)
+    assert "Error" not in str(caught.value)

@@ -52,14 +52,24 @@ def to_json(document: Mapping[str, Any]) -> str:
     return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; what cannot be read raises FileError in one line."""
+def read_text(path: Path) -> str:
+    """Read a text file; what cannot be read raises FileError in one line."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise FileError(f"{path.name}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+    except OSError as error:
+        why = (error.strerror or "it failed").lower()
+        raise FileError(f"{path}: cannot be read ({why})") from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path.name}: is not text (UTF-8)") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; what cannot be read raises FileError in one line."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise FileError(f"{path.name}: not JSON ({error})") from error
 

@@ -16,6 +16,7 @@ from injectplan.alignment.angles import LANDMARK_NAMES
 from injectplan.alignment.scatter import OTHER_SD_MM, RATER_SD_MM, center_point
 from injectplan.alignment.values import Landmark
 from injectplan.anatomy.model import Side
+from injectplan.documents import read_text
 from injectplan.errors import FileError
 from injectplan.frames import flip_lps_ras
 from injectplan.kernels.cast import Floats
@@ -35,16 +36,9 @@ def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
     `sd_mm` gets the raters' scatter. FileError otherwise: a name that is not known (the nearest is told), a
     coordinate that is no number, a name given twice.
     """
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise FileError(
-                f"{path.name} is larger than {LARGEST_BYTES // 1_000_000} MB: not a landmark file"
-            )
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"{path.name} cannot be read as a landmark file: {error.__class__.__name__}"
-        ) from error
+    if path.is_file() and path.stat().st_size > LARGEST_BYTES:
+        raise FileError(f"{path.name} is larger than {LARGEST_BYTES // 1_000_000} MB: not a landmark file")
+    text = read_text(path)
     if path.name.endswith(".fcsv"):
         return _fcsv(text, path.name), None
     try:

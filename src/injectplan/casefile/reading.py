@@ -59,7 +59,8 @@ def read_case(path: Path) -> Case:
         content = path.read_bytes()
         raw = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
-        raise FileError(f"{path.name}: cannot be read ({type(error).__name__})") from error
+        why = (error.strerror or "it failed").lower()
+        raise FileError(f"{path.name}: cannot be read ({why})") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise CaseFileError(f"{path.name}: not TOML: {error}") from error
     return case_of(raw, folder=path.parent, name=path.name, sha256=hashlib.sha256(content).hexdigest())

@@ -159,5 +159,5 @@ def read_lines(path: str | Path) -> dict[str, Floats]:
     except FileNotFoundError as error:
         raise FileError(f"{Path(path).name}: no such file") from error
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise FileError(f"{Path(path).name}: not a Slicer markups file ({type(error).__name__})") from error
+        raise FileError(f"{Path(path).name}: not a Slicer markups file") from error
     return result
