@@ -25,7 +25,7 @@ from injectplan.frames import Pose
 from injectplan.imaging import read_labelmap
 from injectplan.instruments import PROBES, Probe, needle_of
 from injectplan.kernels.bvh import build_bvh, first_hits
-from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, simulate_frame
+from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, distend, simulate_frame
 from injectplan.workflow import joint_of
 
 Floats = npt.NDArray[np.float64]
@@ -71,7 +71,9 @@ def view(joint: JointModel, name: str) -> tuple[Probe, Pose, Floats]:
         return probe, standing(joint, middle, -a.anterior, -neck), at
     at = recess(joint, "anterior")
     probe = replace(PROBES["linear-12"], depth_mm=30.0, width_mm=38.0)
-    return probe, standing(joint, at, -a.anterior, a.proximal), at
+    lean = np.radians(12.0)  # towards the foot, whose back rises before the probe
+    down = -np.cos(lean) * a.anterior - np.sin(lean) * a.proximal
+    return probe, standing(joint, at + 9.0 * a.proximal, down, a.proximal), at
 
 
 def needle_in_plane(
@@ -120,13 +122,14 @@ def picture(joint: JointModel, name: str) -> Frame:
     _, which, volume, needle, angle = PICTURES[name]
     probe, pose, target = view(joint, which)
     scene = AcousticScene.of(joint, probe).around(pose)
+    if volume:
+        scene = distend(scene, fill_cavity(joint.cavity, volume))
     tube = None
     if needle == "in":  # a hip's needle comes from distal and lateral, away from the vessels
         tube = needle_in_plane(pose, target, angle, -1.0 if joint.kind == "hip" else 1.0)
     elif needle:
         tube = needle_across(pose, target, angle)
-    fill = fill_cavity(joint.cavity, volume) if volume else None
-    return simulate_frame(scene, pose, needle=tube, fill=fill, display=SIZE, seed=7)
+    return simulate_frame(scene, pose, needle=tube, display=SIZE, seed=7)
 
 
 def cropped(frame: Frame) -> npt.NDArray[np.uint8]:

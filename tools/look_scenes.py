@@ -92,10 +92,10 @@ def wavy(depth: float, tilt: float = 0.0, height: float = 0, length: float = 40,
 
 
 def trochlea_pose(femur: Surface, cartilage: Surface) -> Pose:
-    """The probe faces the trochlea from in front, as with a bent knee."""
+    """The probe faces the trochlea between its facets, as with a bent knee: low, where both are whole."""
     v = cartilage.vertices_mm
     front = v[v[:, 1] > np.percentile(v[:, 1], 70)]
-    z = np.percentile(front[:, 2], 60)
+    z = np.percentile(front[:, 2], 20)
     ring = v[np.abs(v[:, 2] - z) < 1.0]
     x = (ring[:, 0].min() + ring[:, 0].max()) / 2
     at, normal = femur.vertices_mm, femur.vertex_normals
@@ -104,7 +104,23 @@ def trochlea_pose(femur: Surface, cartilage: Surface) -> Pose:
     down /= np.linalg.norm(down)
     lateral = np.array([1.0, 0.0, 0.0])
     axes = np.stack([lateral, np.cross(down, lateral), down], axis=1)
-    return Pose(axes, np.array([x + 4.5, ring[:, 1].max() + 6.5, z]))
+    return Pose(axes, np.array([x + 2.5, ring[:, 1].max(), z]) - 6.8 * down)
+
+
+def groove(cartilage: Surface, pose: Pose) -> Callable[[Floats], Floats]:
+    """How far the cartilage lies under a line over both facets, mm by x: what the layers over it follow."""
+    at = pose.inverse().apply(cartilage.vertices_mm)
+    at = at[np.abs(at[:, 1]) < 1.0]
+    x = np.arange(-24.0, 24.5, 1.0)
+    top = np.array([at[np.abs(at[:, 0] - c) < 1.0, 2].min(initial=40.0) for c in x])
+    middle = np.abs(x) < 9.0
+    left, right = (np.flatnonzero(side & (top < 30.0)) for side in (x < 0.0, x > 0.0))
+    a, b = left[top[left].argmin()], right[top[right].argmin()]
+    over = np.interp(x, [x[a], x[b]], [top[a], top[b]])
+    dip = np.where((x > x[a]) & (x < x[b]), np.maximum(top - over, 0.0), 0.0)
+    assert dip[middle].max() > 1.0
+    soft = np.convolve(dip, np.hanning(9) / np.hanning(9).sum(), mode="same")
+    return lambda at_x: np.asarray(np.interp(at_x, x, soft))
 
 
 def real_femur(data: Path) -> tuple[Surface, Surface]:
@@ -121,17 +137,28 @@ def trochlea(data: Path) -> View:
     femur, cartilage = real_femur(data)
     pose = trochlea_pose(femur, cartilage)
 
-    def top(depth: float, *wave: float) -> Surface:
-        """A layer that ends where the probe has left the skin, at the picture's right edge."""
-        inner = wavy(depth, *wave)
-        return block(pose, lambda x, y: np.where(x > 20.5, 40.0, inner(x, y)), step_mm=0.5)
+    dip = groove(cartilage, pose)
 
+    def top(depth: float, share: float, *wave: float, less: float = 0.0) -> Surface:
+        """A layer that follows the groove by a share and ends where the probe has left the skin, right.
+
+        less : mm by which it lies higher over the groove's middle, so that another layer lies under it there.
+        """
+        inner = wavy(depth, *wave)
+
+        def height(x: Floats, y: Floats) -> Floats:
+            lens = less * np.maximum(1.0 - ((x - 2.0) / 9.0) ** 2, 0.0) ** 1.5
+            return np.where(x > 20.5, 40.0, inner(x, y) + share * dip(x) - lens)
+
+        return block(pose, height, step_mm=0.5)
+
+    pad = (6.9, 0.55, 0.015, 0.35, 23.0, 2.4)
     solids = {
-        "skin": (top(0.0), "skin", 10),
-        "subcutaneous_fat": (top(1.3, 0.0, 0.1, 30.0), "subcutaneous_fat", 20),
-        "tendon": (top(4.4, 0.0, 0.2, 45.0, 1.0), "muscle", 35),
-        "recess": (tube(pose, (-1.5, 7.7), (5.5, 0.7)), "synovial_fluid", 75),
-        "fat_pad": (top(8.2, 0.0, 0.5, 38.0, 2.4), "fat", 40),
+        "skin": (top(0.0, 0.0), "skin", 10),
+        "subcutaneous_fat": (top(1.3, 0.02, 0.0, 0.1, 30.0), "subcutaneous_fat", 20),
+        "tendon": (top(3.9, 0.12, -0.02, 0.25, 31.0, 1.0), "muscle", 35),
+        "recess": (top(*pad, less=1.4), "synovial_fluid", 38),
+        "fat_pad": (top(*pad), "fat", 40),
         "cartilage": (cartilage, "cartilage", 80),
         "femur": (femur, "cortical_bone", 90),
     }

@@ -14,7 +14,15 @@ from injectplan.frames import Pose
 from injectplan.instruments import Needle
 from injectplan.kernels.cast import Bools, Floats
 from injectplan.planning.values import Plan, Trajectory
-from injectplan.ultrasound import AcousticScene, ColourMode, Display, Frame, NeedlePose, simulate_frame
+from injectplan.ultrasound import (
+    AcousticScene,
+    ColourMode,
+    Display,
+    Frame,
+    NeedlePose,
+    distend,
+    simulate_frame,
+)
 
 FULL_CONTRAST_GREY = 100.0  # a needle this much over its surroundings counts as fully visible (assumed)
 RING_MM = (0.8, 2.5)  # surroundings: this far from the needle's wall
@@ -146,8 +154,9 @@ def preview_guidance(
     for index, (inserted, state) in enumerate(steps):
         tube = needle_at(trajectory, used, inserted)
         flows = state is not None and state.jet_speed_mm_s > 0.0
+        seen_now = near if state is None else distend(near, state)
         frame = simulate_frame(
-            near, pose, needle=tube, fill=state, display=display, seed=seed, colour=colour if flows else None
+            seen_now, pose, needle=tube, display=display, seed=seed, colour=colour if flows else None
         )
         contrast = needle_contrast(frame, tube)
         made.append(replace(frame, visibility=contrast.score))

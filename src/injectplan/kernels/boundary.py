@@ -14,6 +14,9 @@ from injectplan.kernels.line_values import NEPER
 
 ROUGH_DB, ROUGH_DB_DEG, STEEP_DEG = 30.0, 1.0, 45.0  # steeper flanks fade by another dB a degree
 
+# The most that a soft edge reflects in a picture, amplitude: 3 dB of the two-way beam are lost there.
+EDGE_MOST = 0.54
+
 
 @bare_kernel
 def fluid_fluid(z1, c1, z2, c2, cos1):
@@ -62,6 +65,18 @@ def reflection(rho1, c1, shear1, rho2, c2, shear2, cos1):
     if shear2 > 0.0 and shear1 == 0.0:
         return abs(fluid_solid(rho1, c1, rho2, c2, shear2, cos1))
     return fluid_fluid(rho1 * c1, c1, rho2 * c2, c2, cos1)
+
+
+@bare_kernel
+def eased(r):
+    """Reflection coefficient at an edge between soft tissues as a focused beam meets it: at most EDGE_MOST.
+
+    Past the critical angle a plane wave is reflected whole, and a single ray leaves a black streak below.
+    A beam is no plane wave: its rays meet the edge over ±1 / 2F (10 degrees at F/3), some of them short of
+    the critical angle, and d mm under an edge of width w (a fraction of a millimetre, where a round solid is
+    grazed) the converging aperture is d / F wide and sees past it.
+    """
+    return min(EDGE_MOST, max(-EDGE_MOST, r))
 
 
 @bare_kernel

@@ -16,12 +16,14 @@ from injectplan.kernels._wide import fetch
 from injectplan.kernels.boundary import (
     at_boundary,
     diffuse_part,
+    eased,
     mirror_part,
     normal_at,
     reflection,
     snell_cosine,
 )
 from injectplan.kernels.crossing import cross, crossings, distance_behind, rod_passage
+from injectplan.kernels.even import even_reach
 from injectplan.kernels.labels import label_group
 from injectplan.kernels.line_values import (
     C0,
@@ -351,6 +353,7 @@ def walk_sub_ray(
         beyond = makeup.tissue[now] if now >= 0 else options.background
         membrane = _membrane(makeup.membrane, solid, now) if options.patterned else 0.0
         hard, air = medium.shear[beyond] > 0.0, medium.air[beyond] > 0
+        soft = options.patterned and not (hard or air or medium.shear[tissue] > 0.0)
         r, nx, ny, nz, cos1 = 0.0, 0.0, 0.0, 0.0, 1.0
         if beyond != tissue or membrane > 0.0:
             if i < many:
@@ -366,6 +369,7 @@ def walk_sub_ray(
                     medium.density[tissue], medium.speed[tissue], medium.shear[tissue],
                     medium.density[beyond], medium.speed[beyond], medium.shear[beyond], cos1,
                 )  # fmt: skip
+                r = eased(r) if soft else r
             gx = (nx * lat[0] + ny * lat[1] + nz * lat[2]) / cos1
             gy = (nx * e[0] + ny * e[1] + nz * e[2]) / cos1
             floor = medium.floor[beyond] if hard else max(medium.floor[beyond], medium.floor[tissue])
@@ -395,8 +399,10 @@ def walk_sub_ray(
         if options.refract and beyond != tissue and not air:
             ratio = medium.speed[beyond] / medium.speed[tissue]
             cos2 = snell_cosine(ratio, cos1)
-            if not cos2 > 0.0:
+            if not cos2 > 0.0 and not soft:
                 break
+            if not cos2 > 0.0:
+                ratio, cos2 = 1.0, cos1  # goes on straight, by what the aperture sees past the edge
             k = ratio * cos1 - cos2
             ray = _ray(
                 texture, ray.x, ray.y, ray.z, ratio * ray.dx + k * nx, ratio * ray.dy + k * ny,
@@ -475,3 +481,8 @@ def walk_lines(
     _walk_lines(
         *solids.mesh, solids.makeup, *fill, medium, texture, options, grid, rays, rod, out, desk, columns
     )  # fmt: skip
+    if options.patterned and rod.radius > 0.0:
+        even_reach(
+            out.reach, out.contact, rays.origin, rays.direction, grid.f_lateral, grid.step,
+            desk.rows.reshape(-1),
+        )  # fmt: skip

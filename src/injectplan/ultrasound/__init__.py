@@ -1,6 +1,7 @@
 """Ultrasound: an acoustic scene, and the frames a probe sees of it."""
 
 from injectplan.ultrasound.colour import ColourMap, ColourMode
+from injectplan.ultrasound.distension import distend
 from injectplan.ultrasound.pressure import Pressed, press
 from injectplan.ultrasound.scene import AcousticScene
 from injectplan.ultrasound.simulate import FrameBuffers, simulate_frame
@@ -8,5 +9,5 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 
 __all__ = [
     "AcousticScene", "ColourMap", "ColourMode", "Display", "Frame", "FrameBuffers", "NeedlePose",
-    "Pressed", "press", "simulate_frame",
+    "Pressed", "distend", "press", "simulate_frame",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ from injectplan.ultrasound import (
     Frame,
     FrameBuffers,
     NeedlePose,
+    distend,
     press,
     simulate_frame,
 )
@@ -290,7 +291,7 @@ def scene_of(
         best = plan.trajectories[0]
         pose, axis = best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
     if injected_ml > 0.0:
-        scene = replace(scene, fill=_flowing(joint, case, injected_ml, axis))
+        scene = distend(scene, _flowing(joint, case, injected_ml, axis))
     return scene, pose, axis
 
 
