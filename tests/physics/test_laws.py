@@ -48,6 +48,12 @@ angle = st.floats(-3.0, 3.0)
 place = st.floats(-200.0, 200.0)
 
 
+def test_what_is_tested_here_is_the_physics_alone():
+    assert PROBE.raw
+    assert SMALL.raw
+    assert not PROBE.refraction
+
+
 @QUICK
 @given(angle, angle, angle, place, place, place)
 def test_moving_patient_and_probe_together_changes_nothing(a, b, c, x, y, z):

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from injectplan.instruments import GAUGES
-from injectplan.ultrasound import NeedlePose
-from injectplan.ultrasound.tables import elevation_fwhm_mm
+from injectplan.ultrasound import Display, NeedlePose
+from injectplan.ultrasound.tables import FWHM, elevation_fwhm_mm, lateral_fwhm_mm
 from oracles_ultrasound import LOSSLESS, PROBE, look, peak_db
 
 AT_1540 = LOSSLESS | {"water": replace(LOSSLESS["water"], speed_m_s=1540.0)}
@@ -99,6 +101,42 @@ def test_a_25_gauge_needle_is_never_lost():
                 reach = int(1.2 / np.cos(np.radians(tilt)) / frame.sample_mm)
                 found = [lines[i, max(0, r - reach) : r + reach].max() for i, r in enumerate(rows)]
                 assert min(found) > -60.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.floats(-11.0, 11.0), st.floats(-0.4, 0.4), st.floats(5.0, 35.0), st.floats(-75.0, 75.0),
+    st.floats(-180.0, 180.0), st.floats(10.0, 120.0), st.sampled_from([0.1, 0.2, 0.35]),
+)  # fmt: skip
+def test_a_25_gauge_needle_shows_on_every_line_it_passes_at_any_pose(x, y, z, tilt, azimuth, length, pitch):
+    """Its axis, laid out in steps of 0.01 mm, against every line: within one sigma of the beam it echoes."""
+    probe = replace(PROBE, lines=round(25.6 / pitch), elevation_planes=3)
+    needle = needle_through([x, y, z], tilt, 25, azimuth, length)
+    frame = water(needle, probe, display=Display(width_px=64, height_px=64))
+    axis = np.asarray(needle.tip_mm) + np.arange(0.0, length, 0.01)[:, None] * np.asarray(needle.axis)
+    axis = axis[(axis[:, 2] > 2.0) & (axis[:, 2] < 37.0)]
+    radius = needle.outer_mm / 2.0
+    for line in range(probe.lines) if len(axis) else ():
+        off = axis[:, 0] - frame.line_origin_mm[line, 0]
+        u = off * FWHM / lateral_fwhm_mm(probe, axis[:, 2])
+        v = axis[:, 1] * FWHM / elevation_fwhm_mm(probe, axis[:, 2])
+        close = u * u + v * v < 1.0
+        if not close.any():
+            continue
+        first, last = axis[close, 2].min() - 1.0 - 3.0 * radius, axis[close, 2].max() + 1.0
+        part = slice(max(0, int(first / frame.sample_mm)), int(last / frame.sample_mm) + 1)
+        assert frame.envelope_db[line, part].max() > -60.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(0.0, 70.0), st.floats(0.0, 70.0), st.sampled_from([18, 20, 22, 25]))
+def test_steeper_needles_are_never_brighter_nor_thinner_ones(a, b, gauge):
+    """Visibility falls with angle and with gauge (Schafhalter-Zoppoth 2004), at whatever angle."""
+    probe = replace(PROBE, lines=33, width_mm=6.6, elevation_planes=3)
+    flat, steep = sorted((a, b))
+    assert shaft_db(steep, probe, gauge) <= shaft_db(flat, probe, gauge) + 0.1
+    levels = [shaft_db(steep, probe, g) for g in (18, 20, 22, 25)]
+    assert levels == sorted(levels, reverse=True)
 
 
 def test_a_needle_across_the_slice_is_a_dot():

@@ -75,7 +75,7 @@ def needle_heights(probe):
 
 
 def test_a_needle_under_the_end_of_a_layer_bends_and_does_not_break():
-    """9 mm of fat or of tendon shift the shaft by 1.5 mm: within a line in physics, over the aperture shown."""
+    """9 mm of fat or of tendon shift a shaft by 1.5 mm: within a line in physics, over the aperture shown."""
     step = 9.0 * 1.54 * (1.0 / 1.477 - 1.0 / 1.750)
     jump = {}
     for name, probe in (("raw", RAW), ("picture", PICTURE)):
