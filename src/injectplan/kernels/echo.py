@@ -53,7 +53,7 @@ from injectplan.kernels.speckle import (
 )
 
 BONE_SPREAD_MM = 0.3
-BONE_GAIN = 2.5  # of a bone's line in pictures: facing bone is the brightest thing in public frames
+BONE_GAIN = 2.0  # of a bone's line in pictures: facing bone is the brightest thing in public frames
 WALL_PASSED = 0.1407 * 0.1407  # a needle's wall is crossed four times each way; two of them are counted
 ELSEWHERE_MM = 37.0  # the veil's grain is that of another place
 SAME_MM = 1e-7  # surfaces this close lie on each other: no layer between them echoes

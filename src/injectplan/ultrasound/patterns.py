@@ -122,7 +122,7 @@ def pattern_volumes() -> Bytes:
         - 3.2
     )
     tendon = 5.0 * _smooth(31, (14.0, 1.6, 3.0)) - 1.0
-    pad = 3.6 * _smooth(41, (3.0, 0.9, 4.0)) + 8.0 * np.maximum(_smooth(42, (4.5, 0.7, 6.0)) - 0.8, 0.0) - 4.2
+    pad = 3.6 * _smooth(41, (3.0, 0.9, 4.0)) + 8.0 * np.maximum(_smooth(42, (4.5, 0.7, 6.0)) - 0.8, 0.0) - 3.2
     skin = 2.0 * _smooth(51, (6.0, 1.5, 5.0)) + _couplet()
     stack = np.stack([fat, muscle, tendon, pad, skin])
     volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)
