@@ -189,7 +189,7 @@ _PROBES = (
     ),
     Probe(
         name="curvilinear-5", kind="curvilinear", frequency_mhz=5.0, lines=192, radius_mm=50.0,
-        angle_deg=65.0, depth_mm=90.0, focus_mm=50.0, elevation_focus_mm=50.0, elevation_aperture_mm=10.0,
+        angle_deg=65.0, depth_mm=90.0, focus_mm=50.0, elevation_focus_mm=60.0, elevation_aperture_mm=10.2,
         compounding_deg=(), tgc_db=_tgc(3.4, 90.0, 80.0), **_PRESET,
         assumed=(*_PRESET_ASSUMED, "radius_mm", "angle_deg"),
         source="2-6 MHz curvilinear of hip injections (Smith, Mayo); " + _SCHOLTEN,

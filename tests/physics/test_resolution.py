@@ -62,9 +62,11 @@ def test_slice_thickness_lies_in_the_measured_range():
         probe = probe_model(name)
         assert 0.4 <= float(elevation_fwhm_mm(probe, probe.elevation_focus_mm)) <= 1.4
         assert 1.0 <= float(elevation_fwhm_mm(probe, 3.0)) <= 4.0
-    curved = probe_model("curvilinear-3")
-    assert 1.4 <= float(elevation_fwhm_mm(curved, curved.elevation_focus_mm)) <= 3.8
-    assert float(elevation_fwhm_mm(curved, 20.0)) > 5.0
+    for name in ("curvilinear-3", "curvilinear-5"):
+        curved = probe_model(name)
+        assert 27.0 <= curved.elevation_focus_mm <= 73.0
+        assert 1.4 <= float(elevation_fwhm_mm(curved, curved.elevation_focus_mm)) <= 3.8
+        assert float(elevation_fwhm_mm(curved, 20.0)) > 5.0
 
 
 CURVED = Probe(

@@ -54,6 +54,7 @@ from injectplan.kernels.speckle import (
 
 BONE_SPREAD_MM = 0.3
 BONE_GAIN = 2.0  # of a bone's line in pictures: facing bone is the brightest thing in public frames
+SHEET_FLOOR = 0.3  # diffuse part of fascia and epimysium in pictures: seen when tilted, too (assumed)
 WALL_PASSED = 0.1407 * 0.1407  # a needle's wall is crossed four times each way; two of them are counted
 ELSEWHERE_MM = 37.0  # the veil's grain is that of another place
 SAME_MM = 1e-7  # surfaces this close lie on each other: no layer between them echoes
@@ -373,6 +374,8 @@ def walk_sub_ray(
             gx = (nx * lat[0] + ny * lat[1] + nz * lat[2]) / cos1
             gy = (nx * e[0] + ny * e[1] + nz * e[2]) / cos1
             floor = medium.floor[beyond] if hard else max(medium.floor[beyond], medium.floor[tissue])
+            if membrane > 0.0 and not hard:
+                floor = max(floor, SHEET_FLOOR)
             side = 2 * now + 1 if enters else 2 * solid
             _draw_boundary(
                 texture, grid, options.patterned, plane, ray, depth, level * (abs(r) + membrane), gx, gy,

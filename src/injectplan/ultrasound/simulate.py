@@ -36,8 +36,8 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
 # A convex face is pressed in until its sides couple too; the tissue it meets rises to it (assumed).
 PRESSED_MM = 10.0
-VEIL_DB = -39.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
-VEIL_DB_MM = -1.0  # its decay with depth, after TGC; the same
+VEIL_DB = -39.5  # reverberation under bone re the bone's echo; fitted to shadows of public frames
+VEIL_DB_MM = -1.2  # its decay with depth, after TGC; the same
 # Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
 # plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
 # beam, a third of that contrast at 25-50 degrees, a tip that stays bright.
