@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,9 +19,9 @@ from injectplan.ultrasound import (
     AcousticScene,
     ColourMode,
     Display,
+    Distension,
     Frame,
     NeedlePose,
-    distend,
     simulate_frame,
 )
 
@@ -150,19 +151,22 @@ def preview_guidance(
     steps: list[tuple[float, FillState | None]] = [(float(d), None) for d in depths]
     steps += [(length, state) for state in fill_states]
     near = scene.around(pose)
+    distension = Distension(near)
     made, seen = [], []
-    for index, (inserted, state) in enumerate(steps):
-        tube = needle_at(trajectory, used, inserted)
-        flows = state is not None and state.jet_speed_mm_s > 0.0
-        seen_now = near if state is None else distend(near, state)
-        frame = simulate_frame(
-            seen_now, pose, needle=tube, display=display, seed=seed, colour=colour if flows else None
-        )
-        contrast = needle_contrast(frame, tube)
-        made.append(replace(frame, visibility=contrast.score))
-        seen.append(contrast)
-        if progress is not None:
-            progress("preview", (index + 1) / len(steps))
+    with ThreadPoolExecutor(max_workers=1) as beside:  # tissue gives way while the needle is on its way
+        filled = [None if s is None else beside.submit(distension.filled, s) for _, s in steps]
+        for index, ((inserted, state), distended) in enumerate(zip(steps, filled, strict=True)):
+            tube = needle_at(trajectory, used, inserted)
+            flows = state is not None and state.jet_speed_mm_s > 0.0
+            seen_now = near if distended is None else distended.result()
+            frame = simulate_frame(
+                seen_now, pose, needle=tube, display=display, seed=seed, colour=colour if flows else None
+            )
+            contrast = needle_contrast(frame, tube)
+            made.append(replace(frame, visibility=contrast.score))
+            seen.append(contrast)
+            if progress is not None:
+                progress("preview", (index + 1) / len(steps))
     return Preview(
         trajectory=trajectory, frames=tuple(made), contrasts=tuple(seen),
         inserted_mm=tuple(s[0] for s in steps),

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.anatomy.model import FillState
-from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import contains, nearest_points
 from injectplan.kernels.cast import Bools, Floats
@@ -33,16 +32,7 @@ def distend(scene: AcousticScene, fill: FillState) -> AcousticScene:
     Bone, cartilage, menisci and the skin stay; grain stays where it is.  A scene without a resting fluid of
     its own only takes the fluid.  Of a scene cut to a pose only what its frames see is moved, far faster.
     """
-    filled = replace(scene, fill=fill)
-    tissue = [scene.tissue_names[t] for t in scene.shapes.makeup.tissue]
-    pieces = list(zip(scene.shapes.surfaces, tissue, strict=False))
-    resting = [s for s, t in pieces if t == FLUID]
-    skin = [s for s, t in pieces if t == "skin"]
-    if fill.fluid is None or not len(fill.fluid.triangles) or not resting or not skin:
-        return filled
-    push = _Push(fill.fluid, resting, skin, scene.shapes.reach)
-    moved = tuple(s if t in (*RIGID, FLUID, "skin") else push.moved(s) for s, t in pieces)
-    return replace(filled, shapes=replace(scene.shapes, surfaces=moved))
+    return Distension(scene).filled(fill)
 
 
 def _distance(surfaces: list[Surface], at: Floats) -> Floats:
@@ -50,24 +40,61 @@ def _distance(surfaces: list[Surface], at: Floats) -> Floats:
     return np.asarray(np.min([nearest_points(s.bvh, at)[0] for s in surfaces], axis=0))
 
 
+class _Known:
+    """Distances of one surface's vertices to others, each computed the first time it is asked for."""
+
+    def __init__(self, surface: Surface, others: list[Surface]) -> None:
+        self.vertices, self.others = surface.vertices_mm, others
+        self.mm = np.full(len(self.vertices), np.nan)
+
+    def at(self, index: npt.NDArray[np.int64]) -> Floats:
+        missing = index[np.isnan(self.mm[index])]
+        if len(missing):
+            self.mm[missing] = _distance(self.others, self.vertices[missing])
+        return self.mm[index]
+
+
+class Distension:
+    """One scene that several fill states are put into: what does not depend on them is computed once."""
+
+    def __init__(self, scene: AcousticScene) -> None:
+        self.scene = scene
+        tissue = [scene.tissue_names[t] for t in scene.shapes.makeup.tissue]
+        self.pieces = list(zip(scene.shapes.surfaces, tissue, strict=False))
+        self.resting = [s for s, t in self.pieces if t == FLUID]
+        self.skin = [s for s, t in self.pieces if t == "skin"]
+        self.walls = {id(s): _Known(s, self.resting) for s, _ in self.pieces}
+        self.covers = {id(s): _Known(s, self.skin) for s, _ in self.pieces}
+
+    def filled(self, fill: FillState) -> AcousticScene:
+        """Return the scene with this fill state; see `distend`."""
+        filled = replace(self.scene, fill=fill)
+        if fill.fluid is None or not len(fill.fluid.triangles) or not self.resting or not self.skin:
+            return filled
+        push = _Push(fill.fluid, self)
+        moved = tuple(s if t in (*RIGID, FLUID, "skin") else push.moved(s) for s, t in self.pieces)
+        return replace(filled, shapes=replace(self.scene.shapes, surfaces=moved))
+
+
 class _Push:
     """How points move when a cavity at rest becomes a fluid."""
 
-    def __init__(
-        self, fluid: Surface, resting: list[Surface], skin: list[Surface],
-        reach: tuple[Pose, float, float] | None,
-    ) -> None:  # fmt: skip
-        self.fluid, self.resting, self.skin, self.reach = fluid, resting, skin, reach
+    def __init__(self, fluid: Surface, known: Distension) -> None:
+        self.fluid, self.known, self.reach = fluid, known, known.scene.shapes.reach
         self.low, self.high = fluid.bounds_mm[0] - FAR_MM, fluid.bounds_mm[1] + FAR_MM
 
     def moved(self, surface: Surface) -> Surface:
         """Return a surface after the push."""
         at = surface.vertices_mm
-        near = np.flatnonzero(((at > self.low) & (at < self.high)).all(axis=1) & self._seen(at))
-        if not len(near):
+        boxed = np.flatnonzero(((at > self.low) & (at < self.high)).all(axis=1) & self._seen(at))
+        if not len(boxed):
             return surface
+        off, foot, triangle = nearest_points(self.fluid.bvh, at[boxed], FAR_MM)
+        close = triangle >= 0
+        index = boxed[close]
         vertices = np.array(at)
-        vertices[near] += self.by(at[near])
+        wall, cover = (known[id(surface)].at(index) for known in (self.known.walls, self.known.covers))
+        vertices[index] += self._away(at[index], off[close], foot[close], triangle[close], wall, cover)
         return Surface(vertices, surface.triangles)
 
     def _seen(self, at: Floats) -> Bools:
@@ -79,20 +106,18 @@ class _Push:
         across, deep = off @ pose.rotation[:, 1], off @ pose.rotation[:, 2]
         return np.asarray((np.abs(across) < half_mm + EDGE_MM) & (deep < depth_mm + EDGE_MM))
 
-    def by(self, at: Floats) -> Floats:
-        """Displacement (n, 3) of points (n, 3), mm."""
-        away = np.zeros((len(at), 3))
-        off, foot, triangle = nearest_points(self.fluid.bvh, at, FAR_MM)
-        near = triangle >= 0
-        away[near] = self._away(at[near], off[near], foot[near], triangle[near])
-        return away
-
-    def _away(self, at: Floats, off: Floats, foot: Floats, triangle: npt.NDArray[np.int32]) -> Floats:
+    def _away(
+        self, at: Floats, off: Floats, foot: Floats, triangle: npt.NDArray[np.int32], wall: Floats,
+        cover: Floats,
+    ) -> Floats:  # fmt: skip
+        """Displacement (n, 3) of points `off` the fluid, whose nearest points on it are `foot`, mm."""
+        resting = self.known.resting
         inside = contains(self.fluid.bvh, at)
         out = self._outward(foot, triangle)
-        wall, cover = _distance(self.resting, at), _distance(self.skin, at)
-        held = np.any([contains(s.bvh, foot) for s in self.resting], axis=0)
-        stood = np.where(held, 0.0, _distance(self.resting, foot))
+        held = np.any([contains(s.bvh, foot) for s in resting], axis=0)
+        stood = np.zeros(len(foot))
+        if not held.all():
+            stood[~held] = _distance(resting, foot[~held])
         share = cover / np.maximum(cover + wall, 1e-9)
         beside = np.where(inside, 1.0, np.exp(-((off / REACH_MM) ** 2)))
         size = stood * share * beside
