@@ -14,6 +14,7 @@ from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
 from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
@@ -208,6 +209,7 @@ def complete_ankle(
     *,
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build an ankle's unsegmented tissues and its cavity; see `complete_joint`.
@@ -230,12 +232,14 @@ def complete_ankle(
         frame, (-40 * scale - room, -72 * scale - room, -36 * scale),
         (40 * scale + room, 48 * scale + room, top), COARSE_MM,
     )  # fmt: skip
-    build = Build(frame, sizes, segmented, grid)
+    build = Build(frame, sizes, segmented, grid, skin=skin)
     if mode == "auto":
         say("ankle: skin, fat and fascia", 0.1)
         line = _bone_line(build, scale)
         core = _core(build, scale, line)
-        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        if build.skin is not None:
+            core = shaped
         say("ankle: tendons, vessels and nerves", 0.3)
         _fat_pad(build, scale, core)
         _cords_and_tendons(build, scale, fat, line, core)

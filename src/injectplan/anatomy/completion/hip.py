@@ -15,6 +15,7 @@ from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
 from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
@@ -263,6 +264,7 @@ def complete_hip(
     *,
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build a hip's unsegmented tissues and its cavity; see `complete_joint`.
@@ -291,12 +293,14 @@ def complete_hip(
         (84 * scale + room, front + room, 92 * scale),
         COARSE_MM,
     )
-    build = Build(frame, sizes, segmented, grid)
+    build = Build(frame, sizes, segmented, grid, skin=skin)
     say("hip: skin, fat and fascia", 0.1)
     neck, out = _axes_of_bones(build, scale)
     if mode == "auto":
         core = _core(build, scale, front)
-        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        if build.skin is not None:
+            core = shaped
         say("hip: muscles, vessels and nerves", 0.3)
         _labrum(build, out, scale)
         _muscles(build, scale, front)
