@@ -8,8 +8,8 @@ from injectplan.anatomy.defects import find_defects
 from injectplan.anatomy.zones import mapped_joint
 from injectplan.phantoms import make_phantom
 
-# A sheet's rim is cut up to 0.35 mm too far out, so a hole of radii a and b measures up to this much smaller.
-RIM_MM = 0.35
+# A sheet's rim lies within 0.15 mm of the true one: a hole of radii a and b measures up to this much smaller.
+RIM_MM = 0.15
 
 
 def found_in(kind, **parameters):

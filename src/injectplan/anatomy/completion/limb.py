@@ -39,15 +39,17 @@ class Build(Making):
     grid: Grid
 
     def vertices(self, name: str) -> Floats:
-        """Points over a segmented structure in joint coordinates."""
-        return self.frame.to_joint(points_over(self.given[name].surface))
+        """Points over a structure that is there in joint coordinates."""
+        known = self.given.get(name) or self.made[name]
+        return self.frame.to_joint(points_over(known.surface))
 
     def distance(self, names: Sequence[str], grid: Grid, band_mm: float) -> Floats32:
-        """Distance to the nearest of the segmented structures named, clamped at the band."""
+        """Distance to the nearest of the structures named that are there, clamped at the band."""
         result = np.full(grid.shape, np.float32(band_mm))
         for name in names:
-            if name in self.given:
-                np.minimum(result, grid.distance(self.given[name].surface, band_mm), out=result)
+            known = self.given.get(name) or self.made.get(name)
+            if known is not None:
+                np.minimum(result, grid.distance(known.surface, band_mm), out=result)
         return result
 
     def followed(self, name: str, heights: Floats) -> Floats | None:
