@@ -9,6 +9,7 @@ bone but no ray could measure it, and OUTSIDE. Only COVERED vertices hold a numb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -285,7 +286,7 @@ def _beyond_the_edge(points: Floats, thickness: Floats, near: Ints) -> Bools:
     edge = covered[np.isfinite(gap)]
     if not len(edge):
         return result
-    beside = cKDTree(points[covered]).query_ball_point(points[edge], RIM_REACH_MM)
+    beside: Any = cKDTree(points[covered]).query_ball_point(points[edge], RIM_REACH_MM)
     counts = np.array([len(b) for b in beside])
     heights = thickness[covered[np.concatenate([np.asarray(b, int) for b in beside])]]
     # the sheet's own height: the mean of the upper half, steadier against a spike than the highest

@@ -39,7 +39,8 @@ HEAD_ENDS = 0.4  # of the radius along the neck: cartilage covers 70 % of the he
 HEAD_MARGIN_MM = 1.0  # its thickness at the periphery (assumed, facts of the hip)
 # As one atlas's structures lie from those drawn, root mean square (docs/explanation/joint.md). Its circumflex
 # artery runs behind the neck, the one drawn before it, as texts say: its place is not known to better.
-BUNDLE_SD_MM, CIRCUMFLEX_SD_MM, MUSCLE_SD_MM = 10.0, 29.0, 9.0
+BUNDLE_SD_MM, CIRCUMFLEX_SD_MM = 10.0, 29.0
+MUSCLE_SD_MM = {"gluteus_medius": 12.0, "tensor_fasciae_latae": 10.0}  # the others 9
 _D = Dimension
 
 HIP: Mapping[str, Dimension] = {
@@ -190,7 +191,7 @@ def _muscles(build: Build, s: float, front: float) -> None:
         kept = [row for row in scaled if row[0] > build.grid.low_mm[2] - 60 * s]
         whole = "iliopsoas" in build.given and name in ("iliacus", "psoas_major")
         if not whole:
-            build.band(name, kept, sd=MUSCLE_SD_MM, bump=min(i, 4), spacing_mm=1.2)
+            build.band(name, kept, sd=MUSCLE_SD_MM.get(name, 9.0), bump=min(i, 4), spacing_mm=1.2)
 
 
 def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
