@@ -246,7 +246,7 @@ def map_cartilage(
     if len(near):
         thickness[near] = thickness_along(points[near], normals[near], cartilage)
         inner, outer = _faces(cartilage, bone)
-        rim = _beyond_the_edge(points, thickness, near)
+        rim = _beyond_the_edge(points, thickness, near.astype(np.int32))
         thickness[rim] = np.nan
         covered = np.isfinite(thickness)
         thickness = averaged(thickness, bone)
