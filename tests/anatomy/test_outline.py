@@ -177,7 +177,7 @@ def test_layers_stay_nested_under_the_skin_that_was_seen(built):
 
 def test_an_image_of_another_place_is_left_out_with_a_notice(knee):
     labels, image, _ = knee
-    for shift, word in (([400.0, 0, 0], "elsewhere"), ([45.0, 0, 0], "outside")):
+    for shift, word in (([400.0, 0, 0], "elsewhere"), ([45.0, 0, 0], "outside"), ([0, 0, 12.0], "edges")):
         affine = image.affine.copy()
         affine[:3, 3] += shift
         made = build_joint(labels, kind="knee", side="right", image=dataclasses.replace(image, affine=affine))

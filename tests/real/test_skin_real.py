@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from injectplan.anatomy.build import skin_of_image, structures_of
 from injectplan.anatomy.outline import find_outline
+from injectplan.imaging import read_labelmap
 from injectplan.imaging.volumes import read_volume
 from injectplan.kernels.bvh import signed_distances
 
@@ -48,3 +50,12 @@ def test_echoes_of_one_body_give_one_outline(series):
     away = signed_distances(early.surface.bvh, points)
     assert abs(away.mean()) < early.sd_mm
     assert np.quantile(np.abs(away), 0.95) < 2.0
+
+
+def test_the_image_of_another_visit_is_left_out_though_the_bones_fit_into_it(series, real_data):
+    """The two scans' frames are centimetres apart, and the body is wide enough to hide it."""
+    file = real_data / "knee_dess" / "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd"
+    skin, notices = skin_of_image(series, structures_of(read_labelmap(file, "pymskt", "right")))
+    assert skin is None
+    assert [n.code for n in notices] == ["image-unused"]
+    assert "edges" in notices[0].message

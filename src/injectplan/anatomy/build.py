@@ -25,7 +25,7 @@ from injectplan.anatomy.model import (
     Structure,
     Subject,
 )
-from injectplan.anatomy.outline import Outline, find_outline
+from injectplan.anatomy.outline import Outline, find_outline, step_of_edges_mm
 from injectplan.anatomy.plausibility import check_labels
 from injectplan.anatomy.repair import repair_surface
 from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
@@ -256,17 +256,19 @@ def skin_of_image(image: Volume, given: Mapping[str, Structure]) -> tuple[SeenSk
         outline = find_outline(image)
     except NothingToMeasureError as error:
         return None, [Notice("image-unused", f"the skin is completed by geometry: {error}")]
-    problem = _disagreement(outline, given)
+    problem = _disagreement(image, outline, given)
     if problem is not None:
         return None, [Notice("image-unused", f"the skin is completed by geometry: {problem}")]
     return skin_of_outline(outline), []
 
 
-def _disagreement(outline: Outline, given: Mapping[str, Structure]) -> str | None:
+def _disagreement(image: Volume, outline: Outline, given: Mapping[str, Structure]) -> str | None:
     """Why an outline cannot be that of the body whose bones are given; None where it can."""
-    bones = [s.surface.vertices_mm[::7] for s in given.values() if s.risk == "bone"]
-    points = np.concatenate(bones) if bones else np.zeros((0, 3))
-    points = points[outline.depth_in_view_mm(points) > 0.0]
+    bones = [s.surface for s in given.values() if s.risk == "bone"]
+    points = np.concatenate([b.vertices_mm[::11] for b in bones] or [np.zeros((0, 3))])
+    normals = np.concatenate([b.vertex_normals[::11] for b in bones] or [np.zeros((0, 3))])
+    seen = outline.depth_in_view_mm(points) > 0.0
+    points, normals = points[seen], normals[seen]
     if len(points) < 100:
         return "the image lies elsewhere than the bones: check that both are of one visit and frame"
     outside = float((signed_distances(outline.surface.bvh, points) > 0.0).mean())
@@ -274,6 +276,12 @@ def _disagreement(outline: Outline, given: Mapping[str, Structure]) -> str | Non
         return (
             f"{outside:.0%} of the bones' surface lies outside of the body that the image shows (limit "
             f"{BONES_OUTSIDE:.0%}): check that both are of one visit and frame"
+        )
+    away = step_of_edges_mm(image, points, normals)
+    if away > 0.0:
+        return (
+            f"the image's edges fit the bones better {away:.0f} mm off: check that both are of one visit and "
+            "frame"
         )
     return None
 

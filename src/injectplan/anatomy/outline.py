@@ -36,6 +36,8 @@ LEVEL_SIGMA_MM = 4.0
 LEAST_CONTRAST = np.log(3.0)  # of tissue's mean log intensity above air's
 STEADY = 3.0  # mean over deviation among neighbours: 1.9 in air (Rayleigh), beyond 4 in the dimmest tissue
 NOTCH_MM = 3.0  # narrower notches are dark tendons and vessels under a thin rim, not folds of skin (assumed)
+SHIFT_MM = 6.0
+EDGE_HALF_MM = 1.5  # contrast is taken so far to either side of a bone's surface
 FLOOR = 1e-3  # of the image's 99th percentile: below it intensities are one
 
 
@@ -267,3 +269,29 @@ def _uncertainty(edge: Floats32, smooth: Floats32, body: Bools, spacing: Floats)
     normal = np.stack([np.asarray(s)[near] for s in slopes]) / slope[near]
     voxel = float(np.sqrt(np.mean((normal**2 * spacing[:, None] ** 2).sum(axis=0)) / 12.0))
     return float(np.sqrt((0.1 / steep) ** 2 + (noise / steep) ** 2 + voxel**2))
+
+
+def step_of_edges_mm(image: Volume, points_mm: Floats, normals: Floats) -> float:
+    """How far an image must be moved for its edges to lie best on a surface; 0 where they lie on it already.
+
+    points_mm, normals : (n, 3), of the bones. The contrast across the surface is averaged for every shift of
+    up to 12 mm, in steps of 6: of one frame, the bones' own place has the most.
+    """
+    values, affine = _working(image)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    smooth = ndimage.gaussian_filter(values, 1.0 / spacing, truncate=3.0)
+    logs = np.log(smooth + np.float32(0.02) * np.float32(np.quantile(smooth, 0.99)) + np.float32(1e-12))
+    turn = np.linalg.inv(affine[:3, :3])
+
+    def seen(at: Floats) -> Floats:
+        return np.asarray(
+            ndimage.map_coordinates(logs, turn @ (at - affine[:3, 3]).T, order=1, mode="nearest"), np.float64
+        )
+
+    steps = np.arange(-2, 3) * SHIFT_MM
+    shifts = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    across = EDGE_HALF_MM * normals
+    contrast = np.array(
+        [np.abs(seen(points_mm + s + across) - seen(points_mm + s - across)).mean() for s in shifts]
+    )
+    return float(np.linalg.norm(shifts[int(np.argmax(contrast))]))
