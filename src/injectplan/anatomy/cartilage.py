@@ -30,8 +30,8 @@ TOUCH_MM = 0.1
 AVERAGING_STEPS = 2  # over neighbouring vertices, 0.7 mm: a slice's distance, in which voxels leave terraces
 # Smoothing halves an abrupt rim: over the true edge the smoothed union of bone and cartilage stands half as
 # high as the sheet beside it, and runs out 0.3 mm beyond. What is lower than half of that lies outside.
-RIM_REACH_MM = 0.9  # 1.5 sigmas of the carrier's smoothing: there the sheet has 0.93 of its own height
-RIM_RUNS_OUT_MM = 0.5  # how far beyond the edge what is too low can lie
+RIM_REACH_MM = 1.2  # two sigmas of the carrier's smoothing: there the sheet has its own height again
+RIM_RUNS_OUT_MM = 0.7  # how far from bare bone what is too low can lie: a vertex or two
 RIM_SHARE = 0.5
 LARGEST_HOLE_MM2 = 600.0  # bare bone ringed by cartilage: beyond 6 cm² it is taken for the joint's own gap
 FOVEA_MM2 = 300.0  # assumed: the head's bare pit is 10-15 mm across
