@@ -17,8 +17,9 @@ def test_the_cavity_holds_the_fluid_and_the_folds(kind, effusion_ml, resting_ml)
     joint = build_joint(phantom.labelmap, kind=kind, side=phantom.side, subject=Subject(bmi=25.0))
     cavity = joint.cavity
     held = joint.structures["synovial_fluid"].surface.volume_ml
-    # specks of single voxels hang together with nothing and are left out
-    assert 0.95 * held < cavity.resting_volume_ml < effusion_ml + 1.15 * resting_ml
+    # the hip's fluid and folds in one; of the ankle's, specks that hang together with nothing are left out
+    least = held + 0.8 * resting_ml if kind == "hip" else 0.96 * held
+    assert least < cavity.resting_volume_ml < effusion_ml + 1.15 * resting_ml
     found = volumes(cavity.surface)
     assert found.voxel_ml == pytest.approx(found.mesh_ml, rel=0.005)
     assert found.ray_ml == pytest.approx(found.mesh_ml, rel=0.005)

@@ -12,6 +12,7 @@ import numpy as np
 from injectplan.anatomy.axes import NEEDED, joint_axes
 from injectplan.anatomy.cartilage import CARRIERS, LESIONS, map_cartilage
 from injectplan.anatomy.completion import Completed, complete_joint
+from injectplan.anatomy.completion.skin import SeenSkin, skin_of_outline
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.model import (
     PRIORITY,
@@ -24,16 +25,19 @@ from injectplan.anatomy.model import (
     Structure,
     Subject,
 )
+from injectplan.anatomy.outline import Outline, find_outline, step_of_edges_mm
 from injectplan.anatomy.plausibility import check_labels
 from injectplan.anatomy.repair import repair_surface
 from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
-from injectplan.errors import ContradictionError, EmptyStructureError
+from injectplan.errors import ContradictionError, EmptyStructureError, NothingToMeasureError
 from injectplan.imaging.values import LabelMap, Surface, Volume
+from injectplan.kernels.bvh import signed_distances
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo, structure
 
 Progress = Callable[[str, float], None]
+BONES_OUTSIDE = 0.01  # of the bones' surface outside of the body that an image shows
 # Pairs whose names state the side of the knee they lie on.
 _SIDED = ("tibial_cartilage", "meniscus")
 
@@ -202,7 +206,8 @@ def build_joint(
         measured, with a warning: nothing completed, no cavity, axes as in a patient lying on the back.
     completion : "none" builds the cavity alone.  parameters : overrides of completion's defaults.
     defects : ellipses drawn on cartilage.
-    image : an MR image of the same frame; at present it only raises a notice that it is not used.
+    image : an MR image of the same frame: the skin is taken from it where it shows it. An image that shows no
+        outline, or another body than the bones, is left out with a notice.
 
     Raises EmptyStructureError for an empty structure, ContradictionError when the anatomy contradicts the
     stated side or the medial and lateral labels.
@@ -220,8 +225,9 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
+    skin, seen = (None, []) if image is None or bare else skin_of_image(image, given)
     completed = uncompleted(source, given) if bare else complete_joint(
-        kind, side, axes, given, who, mode=completion, parameters=values, seed=seed,
+        kind, side, axes, given, who, mode=completion, parameters=values, seed=seed, skin=skin,
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip
     structures = {**given, **completed.structures}
@@ -231,17 +237,53 @@ def build_joint(
     clock.done("defects")
     clock.seconds["total"] = time.perf_counter() - clock.begin
     clock.say("joint model", 1.0)
-    if image is not None:
-        notices.append(Notice("image-unused", "the skin is completed by geometry, not from the image"))
     grid = source if isinstance(source, LabelMap) else None
     return JointModel(
         kind=kind, side=side, axes=axes, structures=structures, cavity=completed.cavity,
         labels=completed.labels, cartilage=cartilage, defects=found, subject=who,
-        notices=(*notices, *axes.notices, *warned, *completed.notices),
+        notices=(*notices, *axes.notices, *warned, *seen, *completed.notices),
         assumed=tuple(completed.assumed), parameters=values, input_sha256=input_hash(source),
         input_affine=None if grid is None else grid.affine,
         input_shape=None if grid is None else grid.labels.shape, seconds=clock.seconds,
     )  # fmt: skip
+
+
+def skin_of_image(image: Volume, given: Mapping[str, Structure]) -> tuple[SeenSkin | None, list[Notice]]:
+    """Find the skin in an image and hold it against the bones; None, and a notice why, where it is no use."""
+    if "skin" in given:
+        return None, [Notice("image-unused", "the skin was segmented: the image's own outline is not used")]
+    try:
+        outline = find_outline(image)
+    except NothingToMeasureError as error:
+        return None, [Notice("image-unused", f"the skin is completed by geometry: {error}")]
+    problem = _disagreement(image, outline, given)
+    if problem is not None:
+        return None, [Notice("image-unused", f"the skin is completed by geometry: {problem}")]
+    return skin_of_outline(outline), []
+
+
+def _disagreement(image: Volume, outline: Outline, given: Mapping[str, Structure]) -> str | None:
+    """Why an outline cannot be that of the body whose bones are given; None where it can."""
+    bones = [s.surface for s in given.values() if s.risk == "bone"]
+    points = np.concatenate([b.vertices_mm[::11] for b in bones] or [np.zeros((0, 3))])
+    normals = np.concatenate([b.vertex_normals[::11] for b in bones] or [np.zeros((0, 3))])
+    seen = outline.depth_in_view_mm(points) > 0.0
+    points, normals = points[seen], normals[seen]
+    if len(points) < 100:
+        return "the image lies elsewhere than the bones: check that both are of one visit and frame"
+    outside = float((signed_distances(outline.surface.bvh, points) > 0.0).mean())
+    if outside > BONES_OUTSIDE:
+        return (
+            f"{outside:.0%} of the bones' surface lies outside of the body that the image shows (limit "
+            f"{BONES_OUTSIDE:.0%}): check that both are of one visit and frame"
+        )
+    away = step_of_edges_mm(image, points, normals)
+    if away > 0.0:
+        return (
+            f"the image's edges fit the bones better {away:.0f} mm off: check that both are of one visit and "
+            "frame"
+        )
+    return None
 
 
 def _axes(kind: Kind, side: Side, given: Mapping[str, Structure]) -> JointAxes:

@@ -9,6 +9,7 @@ bone but no ray could measure it, and OUTSIDE. Only COVERED vertices hold a numb
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -27,6 +28,11 @@ GAP_MM = 1.5  # how far it may stand off: segmentations leave a voxel or two bet
 THICKEST_MM = 9.0  # the thickest healthy patella measures 5.7 mm; what exceeds this is no thickness
 TOUCH_MM = 0.1
 AVERAGING_STEPS = 2  # over neighbouring vertices, 0.7 mm: a slice's distance, in which voxels leave terraces
+# Smoothing halves an abrupt rim: over the true edge the smoothed union of bone and cartilage stands half as
+# high as the sheet beside it, and runs out 0.3 mm beyond. What is lower than half of that lies outside.
+RIM_REACH_MM = 1.2  # two sigmas of the carrier's smoothing: there the sheet has its own height again
+RIM_RUNS_OUT_MM = 0.7  # how far from bare bone what is too low can lie: a vertex or two
+RIM_SHARE = 0.5
 LARGEST_HOLE_MM2 = 600.0  # bare bone ringed by cartilage: beyond 6 cm² it is taken for the joint's own gap
 FOVEA_MM2 = 300.0  # assumed: the head's bare pit is 10-15 mm across
 FOVEA_DEG = 50.0  # from straight medial
@@ -240,10 +246,12 @@ def map_cartilage(
     if len(near):
         thickness[near] = thickness_along(points[near], normals[near], cartilage)
         inner, outer = _faces(cartilage, bone)
+        rim = _beyond_the_edge(points, thickness, near.astype(np.int32))
+        thickness[rim] = np.nan
         covered = np.isfinite(thickness)
         thickness = averaged(thickness, bone)
         state[covered] = COVERED
-        rest = near[~covered[near]]
+        rest = near[~covered[near] & ~rim[near]]
         if len(rest) and inner.any():
             touch, _, _ = nearest_points(_part(cartilage, inner).bvh, points[rest], TOUCH_MM)
             state[rest[np.isfinite(touch)]] = FAILED
@@ -266,6 +274,28 @@ def map_cartilage(
         trustworthy=trustworthy,
     )  # fmt: skip
     return result, notices
+
+
+def _beyond_the_edge(points: Floats, thickness: Floats, near: Ints) -> Bools:
+    """Which vertices at the rim stand less than half as high as the sheet beside them, (n,)."""
+    result = np.zeros(len(points), bool)
+    covered, bare = near[np.isfinite(thickness[near])], near[np.isnan(thickness[near])]
+    if not len(covered) or not len(bare):
+        return result
+    gap, _ = cKDTree(points[bare]).query(points[covered], distance_upper_bound=RIM_RUNS_OUT_MM)
+    edge = covered[np.isfinite(gap)]
+    if not len(edge):
+        return result
+    beside: Any = cKDTree(points[covered]).query_ball_point(points[edge], RIM_REACH_MM)
+    counts = np.array([len(b) for b in beside])
+    heights = thickness[covered[np.concatenate([np.asarray(b, int) for b in beside])]]
+    # the sheet's own height: the mean of the upper half, steadier against a spike than the highest
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    mean = np.add.reduceat(heights, starts) / counts
+    upper = heights >= np.repeat(mean, counts)
+    full = np.add.reduceat(np.where(upper, heights, 0.0), starts) / np.add.reduceat(upper, starts)
+    result[edge[thickness[edge] < RIM_SHARE * full]] = True
+    return result
 
 
 def _forgive_the_rim(bone: Surface, state: Bytes) -> None:

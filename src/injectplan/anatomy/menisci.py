@@ -84,7 +84,8 @@ def _extrusion(
     plateau: _Plateau, meniscus: Floats, outwards: Floats, anterior: Floats
 ) -> tuple[float, float]:
     """Mean and spread, mm, of the meniscus's outer edge beyond the cartilage's, over the middle cuts."""
-    along, edge = plateau.points @ anterior, plateau.points @ outwards
+    # the cartilage ends between its last vertex and the next: half a vertex's own width beyond
+    along, edge = plateau.points @ anterior, plateau.points @ outwards + 0.5 * np.sqrt(plateau.areas)
     other_along, other_edge = meniscus @ anterior, meniscus @ outwards
     low, high = float(along.min()), float(along.max())
     middle, half = 0.5 * (low + high), 0.5 * MIDDLE_FIFTH * (high - low)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from injectplan.anatomy.model import Cavity, JointAxes, Kind, Side, Structure, Subject
 from injectplan.errors import ContradictionError
 from injectplan.imaging.values import LabelMap
 from injectplan.measure import Notice
+
+if TYPE_CHECKING:
+    from injectplan.anatomy.completion.skin import SeenSkin
 
 Mode = Literal["auto", "none"]
 Progress = Callable[[str, float], None]
@@ -41,6 +44,7 @@ def complete_joint(
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
     seed: int = 0,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build what was not segmented; what was is kept as it is.
@@ -48,6 +52,7 @@ def complete_joint(
     mode : "auto" builds every structure of the joint's kind; "none" builds the cavity alone.
     parameters : overrides by name, e.g. effusion_ml, or any name of the joint's table of dimensions.
     seed : for the joints whose completion draws; the same seed gives the same joint.
+    skin : as an image shows it; None where none was given. A segmented skin counts without it.
 
     Raises EmptyStructureError when a bone that the completion stands on is missing, ContradictionError when
     the side is not that of the axes.
@@ -60,11 +65,15 @@ def complete_joint(
     if kind == "knee":
         from injectplan.anatomy.completion.knee import complete_knee
 
-        return complete_knee(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
+        return complete_knee(
+            axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress
+        )
     if kind == "hip":
         from injectplan.anatomy.completion.hip import complete_hip
 
-        return complete_hip(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
+        return complete_hip(
+            axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress
+        )
     from injectplan.anatomy.completion.ankle import complete_ankle
 
-    return complete_ankle(axes, segmented, subject, mode=mode, parameters=given, progress=progress)
+    return complete_ankle(axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress)

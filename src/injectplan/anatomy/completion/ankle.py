@@ -7,13 +7,16 @@ Joint coordinates: x lateral, y anterior, z proximal of the top of the talar dom
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
 from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
@@ -41,6 +44,10 @@ ANKLE: Mapping[str, Dimension] = {
     "tibialis_anterior_thickness": _D(
         4.5, 0.6, 3.0, 7.0, "about twice the other extensors, Bianchi & Martinoli"
     ),
+    "talar_cartilage_thickness": _D(
+        1.23, 0.25, 0.6, 2.0, "men 1.35 ± 0.22, women 1.11 ± 0.28 mm, 29 cadaver ankles (qxmd 15800518)"
+    ),
+    "tibial_plafond_cartilage_thickness": _D(1.2, 0.25, 0.6, 2.0, "ankle means 1.0-1.62 mm", True),
     "dorsalis_pedis_diameter": _D(2.3, 0.4, 1.2, 3.5, "2.0-2.5 mm", True),
     "deep_fibular_nerve_diameter": _D(1.8, 0.3, 1.0, 3.0, "one branch", True),
     "superficial_fibular_nerve_diameter": _D(1.6, 0.3, 0.8, 3.0, "one branch", True),
@@ -49,12 +56,16 @@ ANKLE: Mapping[str, Dimension] = {
         12.0, 3.0, 5.0, 18.0, "capsule 9.8-13.5 mm above the rim, doi:10.1002/ca.23219"
     ),
     "posterior_reflection": _D(6.2, 2.5, 2.0, 12.0, "capsule 3.5-8.7 mm above the rim, doi:10.1002/ca.23219"),
-    "recess_thickness": _D(2.0, 0.5, 0.8, 3.0, "normal fluid at most 2-3 mm", True),
+    "recess_thickness": _D(2.5, 0.5, 0.8, 3.0, "normal fluid at most 2-3 mm: their middle", True),
     "capsule_thickness": _D(1.0, 0.3, 0.5, 2.5, "about 1 mm", True),
     "resting_fluid": _D(2.0, 0.7, 0.5, 4.0, "mL", True),
     "joint_capacity": _D(13.0, 2.5, 8.0, 20.0, "10-15 mL", True),
     "effusion_ml": _D(0.0, 0.0, 0.0, 20.0, "fluid beyond the resting volume, as given"),
 }
+TALAR_BY_SEX = {"male": (1.35, 0.22), "female": (1.11, 0.28)}
+DOME_RADIUS_MM = 20.7  # American adults, PMC1888582; scaled with the talus
+DOME_MARGIN_MM = 0.7  # where no plafond faces the dome: the least of 10 ankles, doi:10.1055/s-2007-965361
+DOME_HALF_DEG = 52.0  # of the dome's arc that cartilage covers (assumed)
 ANTERIOR_FAT_MM = (3.0, 4.5, 6.0, 8.0)  # by BMI 22/27/32/38: 3-8 mm (assumed)
 
 
@@ -85,9 +96,45 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     )
 
 
+def _of_person(subject: Subject) -> dict[str, Dimension]:
+    """The ankle's table with the mean cartilage of this person's sex."""
+    if subject.sex is None:
+        return dict(ANKLE)
+    mean, sd = TALAR_BY_SEX[subject.sex]
+    name = "talar_cartilage_thickness"
+    return {**ANKLE, name: replace(ANKLE[name], value=mean, sd=sd)}
+
+
+def _cartilage(build: Build, s: float) -> None:
+    """Cartilage of dome and plafond, unless segmented: the dome's goes on before and behind the plafond."""
+    if "talar_cartilage" in build.given and "tibial_plafond_cartilage" in build.given:
+        return
+    grid = Grid.between(build.frame, (-22 * s, -24 * s, -20 * s), (22 * s, 24 * s, 8 * s), 0.5)
+    radius = DOME_RADIUS_MM * s
+    turn = np.degrees(np.arctan2(grid.y, grid.z + np.float32(radius))) + 0.0 * grid.x
+    radial = np.sqrt(grid.y**2 + (grid.z + np.float32(radius)) ** 2)
+    half = np.float32(12.5 * s) + np.float32(0.1) * grid.y  # 30 mm wide in front, 25 behind
+    dome = np.maximum(np.abs(grid.x) - half, np.abs(radial - radius) - np.float32(4.0))
+    dome = np.maximum(dome, (np.abs(turn - 2.0) - DOME_HALF_DEG) * np.float32(np.radians(radius)))
+    bear(
+        build,
+        grid,
+        Side(
+            name="talar_cartilage", away=build.distance(("talus",), grid, 8.0),
+            size=ANKLE["talar_cartilage_thickness"], margin_mm=DOME_MARGIN_MM,
+            runs_on=np.asarray(dome, np.float32),
+        ),
+        Side(
+            name="tibial_plafond_cartilage", away=build.distance(("tibia",), grid, 8.0),
+            size=ANKLE["tibial_plafond_cartilage_thickness"], margin_mm=0.0,
+        ),
+    )  # fmt: skip
+
+
 def _bone_line(build: Build, s: float) -> Callable[[float], float]:
-    """Front of tibia and talus by height, bridged over the hollow of the joint."""
-    points = np.concatenate([build.vertices(n) for n in ("tibia", "talus")])
+    """Front of tibia, talus and its cartilage by height, bridged over the hollow of the joint."""
+    there = [n for n in ("tibia", "talus", "talar_cartilage") if n in build.given or n in build.made]
+    points = np.concatenate([build.vertices(n) for n in there])
     middle = points[(np.abs(points[:, 0]) < 11.0 * s) & (points[:, 2] > -24.0 * s)]
     front = front_of(middle, 4.0, -24.0 * s, float(build.grid.high_mm[2]))
     return lambda z: float(np.max(front(np.linspace(z - 3.5 * s, z + 3.5 * s, 7))))
@@ -208,6 +255,7 @@ def complete_ankle(
     *,
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build an ankle's unsegmented tissues and its cavity; see `complete_joint`.
@@ -218,7 +266,7 @@ def complete_ankle(
     say = progress or (lambda label, share: None)
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
-    sizes = sizes_of(ANKLE, given, said)
+    sizes = sizes_of(_of_person(subject), given, said)
     frame = Frame.of(axes)
     talus = frame.to_joint(segmented["talus"].surface.vertices_mm)
     scale = float(np.clip(np.ptp(talus[:, 0]) / DRAWN_WIDTH_MM, 0.7, 1.4))
@@ -230,12 +278,15 @@ def complete_ankle(
         frame, (-40 * scale - room, -72 * scale - room, -36 * scale),
         (40 * scale + room, 48 * scale + room, top), COARSE_MM,
     )  # fmt: skip
-    build = Build(frame, sizes, segmented, grid)
+    build = Build(frame, sizes, segmented, grid, skin=skin)
     if mode == "auto":
         say("ankle: skin, fat and fascia", 0.1)
+        _cartilage(build, scale)
         line = _bone_line(build, scale)
         core = _core(build, scale, line)
-        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        if build.skin is not None:
+            core = shaped
         say("ankle: tendons, vessels and nerves", 0.3)
         _fat_pad(build, scale, core)
         _cords_and_tendons(build, scale, fat, line, core)

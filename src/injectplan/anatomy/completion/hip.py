@@ -12,9 +12,11 @@ import numpy as np
 
 from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
 from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
@@ -33,6 +35,12 @@ NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
 RECESSES = ("anterior", "posterior", "central", "around_neck")
 DRAWN_RADIUS_MM = 23.0
+HEAD_ENDS = 0.4  # of the radius along the neck: cartilage covers 70 % of the head's sphere (assumed)
+HEAD_MARGIN_MM = 1.0  # its thickness at the periphery (assumed, facts of the hip)
+# As one atlas's structures lie from those drawn, root mean square (docs/explanation/joint.md). Its circumflex
+# artery runs behind the neck, the one drawn before it, as texts say: its place is not known to better.
+BUNDLE_SD_MM, CIRCUMFLEX_SD_MM = 10.0, 29.0
+MUSCLE_SD_MM = {"gluteus_medius": 12.0, "tensor_fasciae_latae": 10.0}  # the others 9
 _D = Dimension
 
 HIP: Mapping[str, Dimension] = {
@@ -43,6 +51,12 @@ HIP: Mapping[str, Dimension] = {
         6.4, 1.1, 4.0, 9.0, "bone to outer capsule 6.4 ± 1.1 mm, US, doi:10.1007/BF00563203"
     ),
     "capsule_thickness": _D(1.9, 0.3, 1.0, 4.0, "US 1.9 mm men, 1.7 women, J Korean Radiol Soc 1989;25:297"),
+    "femoral_head_cartilage_thickness": _D(
+        1.75, 0.35, 0.8, 2.8, "hip means 1.35-2.00 mm; head 2.2 above, 1.0 at its edge", True
+    ),
+    "acetabular_cartilage_thickness": _D(
+        1.55, 0.3, 0.7, 2.4, "hip means 1.35-2.00 mm; 1.9 superolateral, 1.2 medial", True
+    ),
     "labrum_width": _D(7.3, 0.4, 4.5, 9.0, "MRI 7.3 mm, doi:10.1007/s00167-020-06330-9"),
     "femoral_artery_distance": _D(19.6, 4.2, 8.0, 34.0, "to the joint, MRI, doi:10.1186/s13018-018-0847-5"),
     "femoral_vein_distance": _D(17.5, 4.4, 6.0, 32.0, "to the joint, MRI, doi:10.1186/s13018-018-0847-5"),
@@ -103,6 +117,29 @@ def _labrum(build: Build, out: Floats, scale: float) -> None:
     build.add("labrum", grid, tube(grid, kept, 0.72 * half), sd=1.0)
 
 
+def _cartilage(build: Build, neck: Floats, scale: float) -> None:
+    """Cartilage of head and socket, unless segmented: the head's goes on outside of the socket."""
+    if "femoral_head_cartilage" in build.given and "acetabular_cartilage" in build.given:
+        return
+    radius = DRAWN_RADIUS_MM * scale
+    grid = Grid.between(build.frame, [-radius - 9.0] * 3, [radius + 9.0] * 3, 0.6)
+    away = np.sqrt(grid.x**2 + grid.y**2 + grid.z**2)
+    along = grid.x * np.float32(neck[0]) + grid.y * np.float32(neck[1]) + grid.z * np.float32(neck[2])
+    head = np.maximum(along - np.float32(HEAD_ENDS * radius), np.abs(away - radius) - np.float32(3.0))
+    bear(
+        build,
+        grid,
+        Side(
+            name="femoral_head_cartilage", away=build.distance(("femur",), grid, 8.0),
+            size=HIP["femoral_head_cartilage_thickness"], margin_mm=HEAD_MARGIN_MM, runs_on=head,
+        ),
+        Side(
+            name="acetabular_cartilage", away=build.distance(("hip_bone",), grid, 8.0),
+            size=HIP["acetabular_cartilage_thickness"], margin_mm=0.0,
+        ),
+    )  # fmt: skip
+
+
 def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     """The thigh and groin under the deep fascia."""
     g, s = build.grid, scale
@@ -154,7 +191,7 @@ def _muscles(build: Build, s: float, front: float) -> None:
         kept = [row for row in scaled if row[0] > build.grid.low_mm[2] - 60 * s]
         whole = "iliopsoas" in build.given and name in ("iliacus", "psoas_major")
         if not whole:
-            build.band(name, kept, sd=7.0, bump=min(i, 4), spacing_mm=1.2)
+            build.band(name, kept, sd=MUSCLE_SD_MM.get(name, 9.0), bump=min(i, 4), spacing_mm=1.2)
 
 
 def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
@@ -189,11 +226,11 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         ("femoral_artery", artery, artery_r), ("femoral_vein", artery + to_vein, vein_r),
         ("femoral_nerve", artery + to_nerve, nerve_r),
     ):  # fmt: skip
-        build.cord(name, knots, radius, sd=8.0, bump=0)
+        build.cord(name, knots, radius, sd=BUNDLE_SD_MM, bump=0)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
     radius = 0.5 * size["lateral_circumflex_femoral_artery_diameter"]
-    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=10.0)
+    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=CIRCUMFLEX_SD_MM)
     # under the inguinal ligament 1-2 cm medial of the spine, then in the deep layer of the fat
     steps = (
         (14.0, 80.0, -7.0),
@@ -263,6 +300,7 @@ def complete_hip(
     *,
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build a hip's unsegmented tissues and its cavity; see `complete_joint`.
@@ -291,14 +329,17 @@ def complete_hip(
         (84 * scale + room, front + room, 92 * scale),
         COARSE_MM,
     )
-    build = Build(frame, sizes, segmented, grid)
+    build = Build(frame, sizes, segmented, grid, skin=skin)
     say("hip: skin, fat and fascia", 0.1)
     neck, out = _axes_of_bones(build, scale)
     if mode == "auto":
         core = _core(build, scale, front)
-        build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        if build.skin is not None:
+            core = shaped
         say("hip: muscles, vessels and nerves", 0.3)
         _labrum(build, out, scale)
+        _cartilage(build, neck, scale)
         _muscles(build, scale, front)
         _cords(build, scale, front, core)
     say("hip: joint cavity", 0.6)

@@ -14,7 +14,7 @@ from injectplan.anatomy.completion.dimensions import knee_sizes
 from injectplan.anatomy.completion.kneebuild import Build, add_shafts
 from injectplan.anatomy.completion.kneecavity import knee_cavity
 from injectplan.anatomy.completion.kneecords import add_cords
-from injectplan.anatomy.completion.kneelimb import add_envelopes, limb_core
+from injectplan.anatomy.completion.kneelimb import add_envelopes, shape_limb
 from injectplan.anatomy.completion.kneemarks import NEEDED
 from injectplan.anatomy.completion.kneesoft import add_fat_pads, add_muscles
 from injectplan.anatomy.completion.kneetendons import (
@@ -25,6 +25,7 @@ from injectplan.anatomy.completion.kneetendons import (
     tendon_line,
 )  # fmt: skip
 from injectplan.anatomy.completion.making import finished, need
+from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import Frame
 from injectplan.anatomy.model import JointAxes, Structure, Subject
 
@@ -36,6 +37,7 @@ def complete_knee(
     *,
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
+    skin: SeenSkin | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build a knee's unsegmented tissues and its cavity; see `complete_joint`.
@@ -45,9 +47,9 @@ def complete_knee(
     need("knee", NEEDED, segmented)
     say = progress or (lambda label, share: None)
     sizes = knee_sizes(subject, parameters or {})
-    build = Build(Frame.of(axes), sizes, segmented)
+    build = Build(Frame.of(axes), sizes, segmented, skin=skin)
     say("distances to the bones", 0.0)
-    build.solids["core"] = limb_core(build)
+    shape_limb(build)
     if mode == "auto":
         steps: tuple[tuple[str, Callable[[Build], object]], ...] = (
             ("skin, fat and fascia", add_envelopes), ("tendons", add_tendons), ("fat pads", add_fat_pads),

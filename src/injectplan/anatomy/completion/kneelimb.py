@@ -83,23 +83,32 @@ def fat_over_limb(build: Build) -> Floats32:
     return np.asarray(base + shin * (np.float32(0.8 * size["superolateral_fat"]) - base), np.float32)
 
 
-def add_envelopes(build: Build) -> Floats32:
-    """Skin, fat, fascia, muscle: each within the one before; returns the core's values."""
-    g, size = build.coarse, build.sizes
-    core = build.solids["core"]
+def shape_limb(build: Build) -> None:
+    """Draw skin and limb, and fit both to a skin that was seen: `solids` get "skin" and "core"."""
+    size = build.sizes
+    core = limb_core(build)
     fat = ndimage.gaussian_filter(fat_over_limb(build), 3.0, mode="nearest")
     outer = core - fat
     outer = ndimage.gaussian_filter(outer, 1.0, mode="nearest")
-    under_skin = np.minimum(outer, core - np.float32(1.5))
+    drawn = np.minimum(outer, core - np.float32(1.5)) - np.float32(size["skin_thickness"])
+    build.solids["skin"], build.solids["core"] = build.skin_and_core(build.coarse, drawn, core, 4.0)
+
+
+def add_envelopes(build: Build) -> None:
+    """Skin, fat, fascia, muscle: each within the one before."""
+    g, size = build.coarse, build.sizes
+    core, skin = build.solids["core"], build.solids["skin"]
     # caps one behind the other, so that no two end faces coincide
     for name, values, inset, sd in (
-        ("skin", under_skin - np.float32(size["skin_thickness"]), 0.3, 4.0),
-        ("subcutaneous_fat", under_skin, 0.9, 4.0),
+        ("skin", skin, 0.3, 4.0),
+        ("subcutaneous_fat", skin + np.float32(size["skin_thickness"]), 0.9, 4.0),
         ("deep_fascia", core, 1.5, 2.5),
         ("muscle", core + np.float32(size["deep_fascia_thickness"]), 2.1, 2.5),
     ):
         ends = np.maximum(np.float32(g.low_mm[2] + inset) - g.z, g.z - np.float32(g.high_mm[2] - inset))
         solid = np.maximum(values, ends)
         build.solids[name] = solid
-        build.add(name, g, solid, sd=sd)
-    return core
+        if name == "skin":
+            build.add_skin(g, solid)
+        else:
+            build.add(name, g, solid, sd=sd)

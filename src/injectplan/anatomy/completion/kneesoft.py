@@ -100,4 +100,6 @@ def add_muscles(build: Build) -> None:
         bottom = np.float32(top) + curve(turned, lowest) - g.z
         shape = smooth_max(smooth_max(across, bottom, 6.0), np.float32(2.0) - (d - deep) - 1.5, 4.0)
         shape = np.maximum(np.maximum(shape, inner), np.maximum(end, np.maximum(-tendon, -rf)))
-        build.add(name, g, shape, sd=5.0, bump=1, fibres=(lean, -0.1 if sign > 0 else 0.15, 1))
+        build.add(
+            name, g, shape, sd=10.0 if sign < 0 else 5.0, bump=1, fibres=(lean, -0.1 if sign > 0 else 0.15, 1)
+        )

@@ -39,15 +39,17 @@ class Build(Making):
     grid: Grid
 
     def vertices(self, name: str) -> Floats:
-        """Points over a segmented structure in joint coordinates."""
-        return self.frame.to_joint(points_over(self.given[name].surface))
+        """Points over a structure that is there in joint coordinates."""
+        known = self.given.get(name) or self.made[name]
+        return self.frame.to_joint(points_over(known.surface))
 
     def distance(self, names: Sequence[str], grid: Grid, band_mm: float) -> Floats32:
-        """Distance to the nearest of the segmented structures named, clamped at the band."""
+        """Distance to the nearest of the structures named that are there, clamped at the band."""
         result = np.full(grid.shape, np.float32(band_mm))
         for name in names:
-            if name in self.given:
-                np.minimum(result, grid.distance(self.given[name].surface, band_mm), out=result)
+            known = self.given.get(name) or self.made.get(name)
+            if known is not None:
+                np.minimum(result, grid.distance(known.surface, band_mm), out=result)
         return result
 
     def followed(self, name: str, heights: Floats) -> Floats | None:
@@ -114,17 +116,21 @@ class Build(Making):
         part = float(line[j] / (line[j] - line[j + 1]))
         return float(low[1] + step * (j + part))
 
-    def envelopes(self, core: Floats32, fat_mm: Floats32 | float, skin_mm: float, fascia_mm: float) -> None:
-        """Skin ⊃ fat ⊃ fascia ⊃ muscle around the limb's core (the value under the deep fascia)."""
+    def envelopes(
+        self, core: Floats32, fat_mm: Floats32 | float, skin_mm: float, fascia_mm: float
+    ) -> Floats32:
+        """Skin ⊃ fat ⊃ fascia ⊃ muscle around the limb's core; returns the core as a skin seen leaves it."""
         fat = np.asarray(fat_mm, np.float32)
         away = ndimage.distance_transform_edt(core >= 0) * self.grid.spacing_mm - 0.5 * self.grid.spacing_mm
         far = ndimage.gaussian_filter(away.astype(np.float32), 1.0, mode="nearest")
         near = ramp(core, 6.0, 2.0)  # an implicit value is mm near its surface only
         core = np.asarray(core * near + far * (1 - near), np.float32)
-        self.add("skin", self.grid, core - fat - np.float32(skin_mm), sd=3.0)
-        self.add("subcutaneous_fat", self.grid, core - fat, sd=3.0)
+        skin, core = self.skin_and_core(self.grid, core - fat - np.float32(skin_mm), core, 3.0)
+        self.add_skin(self.grid, skin)
+        self.add("subcutaneous_fat", self.grid, skin + np.float32(skin_mm), sd=3.0)
         self.add("deep_fascia", self.grid, core, sd=2.0)
         self.add("muscle", self.grid, core + np.float32(fascia_mm), sd=2.0)
+        return core
 
 
 def levelled(core: Floats32, spacing_mm: float) -> Floats32:

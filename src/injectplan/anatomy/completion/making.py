@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +11,17 @@ import numpy.typing as npt
 from injectplan.anatomy.completion import Completed, Mode
 from injectplan.anatomy.completion.dimensions import Sizes
 from injectplan.anatomy.completion.painting import paint_labels
+from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, skin_of_surface, under_skin
 from injectplan.anatomy.completion.solids import Frame, Grid
 from injectplan.anatomy.model import PRIORITY, Cavity, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats32
+from injectplan.measure import Notice
 from injectplan.structures import structure
 
+SEEN_SHARE = 0.5  # from this share of the skin near the joint on, it counts as seen
+WHOLE_SHARE = 0.98
 DEEP_LAYERS = ("named_muscle", "tendon", "vessel", "nerve")
 IN_THE_FAT = (
     "great_saphenous_vein", "small_saphenous_vein", "superficial_epigastric_artery", "saphenous_nerve",
@@ -42,6 +46,47 @@ class Making:
     sizes: Sizes
     given: Mapping[str, Structure]
     made: dict[str, Structure] = field(default_factory=dict, kw_only=True)
+    skin: SeenSkin | None = field(default=None, kw_only=True)
+    notices: list[Notice] = field(default_factory=list, kw_only=True)
+    said: list[str] = field(default_factory=list, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.skin is None and "skin" in self.given:
+            self.skin = skin_of_surface(self.given["skin"].surface)
+
+    def skin_and_core(
+        self, grid: Grid, drawn: Floats32, core: Floats32, sd: float
+    ) -> tuple[Floats32, Floats32]:
+        """The skin's signed values and the limb under the deep fascia: as drawn, or shaped by a skin seen.
+
+        drawn : the skin by geometry.  core : the limb under the fascia by geometry.  sd : of the drawn skin.
+        """
+        self.skin_sd_mm, self.skin_share = sd, 0.0
+        if self.skin is None:
+            return drawn, core
+        values, share = laid_over(drawn, grid, self.skin)
+        self.skin_share = share
+        self.skin_sd_mm = float(np.sqrt(share * self.skin.sd_mm**2 + (1.0 - share) * sd**2))
+        self.said.append(
+            f"skin from {self.skin.source} over {share:.0%} of the {NEAR_MM:g} mm around the joint "
+            f"(sd {self.skin.sd_mm:.1f} mm), by geometry beyond it"
+        )
+        if share < WHOLE_SHARE:
+            self.notices.append(
+                Notice(
+                    "skin-beyond-view",
+                    f"{self.skin.source} shows {share:.0%} of the skin within {NEAR_MM:g} mm of the joint; "
+                    "the rest is completed by geometry",
+                    "skin",
+                )
+            )
+        return values, under_skin(core, values, self.sizes["skin_thickness"])
+
+    def add_skin(self, grid: Grid, values: Floats32) -> None:
+        """Make the skin a structure: seen where most of it was, else completed."""
+        self.add("skin", grid, values, sd=self.skin_sd_mm)
+        if "skin" in self.made and self.skin_share >= SEEN_SHARE:
+            self.made["skin"] = replace(self.made["skin"], source="segmented", assumed=(self.said[-1],))
 
     @property
     def soft_given(self) -> tuple[str, ...]:
@@ -119,5 +164,6 @@ def finished(
         structures=structures,
         cavity=cavity,
         labels=paint_labels(structures, over, label_spacing_mm),
-        assumed=(*build.sizes.assumed, *assumed, *cavity.assumed),
+        notices=tuple(build.notices),
+        assumed=(*build.sizes.assumed, *build.said, *assumed, *cavity.assumed),
     )
