@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from injectplan.ultrasound import (
 
 FULL_CONTRAST_GREY = 100.0  # a needle this much over its surroundings counts as fully visible (assumed)
 RING_MM = (0.8, 2.5)  # surroundings: this far from the needle's wall
+SOUGHT_MM = 2.0  # of tissue at 1440 to 1600 m/s an echo from 40 mm lies off by up to 2 mm
 TIP_MM = 1.5  # pixels this near the tip are the tip
 
 
@@ -66,13 +68,17 @@ class Preview:
 def needle_contrast(frame: Frame, needle: NeedlePose) -> Contrast:
     """Measure how a needle stands out in a frame, from its grey values and its needle map.
 
-    The peak across the wall counts, since the echo is a line at the wall and the map a band.
+    The peak across the wall counts, since the echo is a line at the wall and the map a band.  The map shows
+    where the needle is, the echo where it seems to be: tissue that is not 1540 m/s fast moves it in depth,
+    so the line is sought within 2 mm above and below.
     """
     pixel_mm = float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
     covered = frame.needle > 0
     image = np.isfinite(frame.depth_mm)
     grey = ndimage.maximum_filter(frame.bmode, size=(5, 1)).astype(np.float64)
-    tip = _near(frame, needle.tip_mm, TIP_MM) & image
+    down = _echo_below(grey, covered & image, math.ceil(SOUGHT_MM / pixel_mm))
+    covered = _moved(covered, down)
+    tip = _near(frame, needle.tip_mm, TIP_MM, down) & image
     off = (
         ndimage.distance_transform_edt(~covered) * pixel_mm if covered.any() else np.full(grey.shape, np.inf)
     )
@@ -83,24 +89,48 @@ def needle_contrast(frame: Frame, needle: NeedlePose) -> Contrast:
             return float("nan")
         return float(np.median(grey[where]) - np.median(frame.bmode[around])) / 255.0
 
-    shaft = over(covered & ~tip, ring & ~_near(frame, needle.tip_mm, 2.0 * TIP_MM))
+    shaft = over(covered & ~tip, ring & ~_near(frame, needle.tip_mm, 2.0 * TIP_MM, down))
     spot = covered & tip
     end = float("nan")
     if spot.any():
-        around = _near(frame, needle.tip_mm, 3.0 * TIP_MM) & (off >= RING_MM[0]) & image
+        around = _near(frame, needle.tip_mm, 3.0 * TIP_MM, down) & (off >= RING_MM[0]) & image
         peak = float(np.percentile(frame.bmode[spot], 95))
         end = (peak - float(np.median(frame.bmode[around]))) / 255.0 if around.any() else float("nan")
     parts = [0.0 if np.isnan(c) else min(1.0, max(0.0, c * 255.0 / FULL_CONTRAST_GREY)) for c in (shaft, end)]
     return Contrast(shaft=shaft, tip=end, score=0.5 * (parts[0] + parts[1]))
 
 
-def _near(frame: Frame, point_mm: Floats, within_mm: float) -> Bools:
-    """Pixels whose place in the slice lies near a point's foot in it."""
+def _moved(mask: Bools, down: int) -> Bools:
+    """A mask moved down by some rows."""
+    result = np.zeros_like(mask)
+    if down >= 0:
+        result[down:] = mask[: len(mask) - down]
+    else:
+        result[:down] = mask[-down:]
+    return result
+
+
+def _echo_below(grey: Floats, covered: Bools, most: int) -> int:
+    """How many rows below the needle's place its echo lies: where the median along it is brightest."""
+    rows, columns = np.nonzero(covered)
+    best, found = 0, -1.0
+    for down in sorted(range(-most, most + 1), key=abs):
+        at = rows + down
+        inside = (at >= 0) & (at < len(grey))
+        if inside.any():
+            bright = float(np.median(grey[at[inside], columns[inside]]))
+            if bright > found:
+                best, found = down, bright
+    return best
+
+
+def _near(frame: Frame, point_mm: Floats, within_mm: float, down: int) -> Bools:
+    """Pixels whose place in the slice lies near a point's foot in it, moved down by some rows."""
     height, width = frame.bmode.shape
     at = np.linalg.inv(frame.pixel_to_patient) @ np.append(np.asarray(point_mm, dtype=np.float64), 1.0)
     reach = within_mm / float(np.linalg.norm(frame.pixel_to_patient[:3, 0]))
-    down, along = np.arange(height) - at[1], np.arange(width) - at[0]
-    return np.asarray(down[:, None] ** 2 + along[None, :] ** 2 <= reach**2)
+    below, along = np.arange(height) - at[1] - down, np.arange(width) - at[0]
+    return np.asarray(below[:, None] ** 2 + along[None, :] ** 2 <= reach**2)
 
 
 def needle_at(trajectory: Trajectory, needle: Needle, inserted_mm: float) -> NeedlePose:

@@ -8,9 +8,10 @@ import pytest
 from injectplan.anatomy.model import FillState
 from injectplan.errors import BadInputError
 from injectplan.frames import Pose
-from injectplan.guidance import preview_guidance
+from injectplan.guidance import needle_contrast, preview_guidance
 from injectplan.instruments import needle_of, probe_model
 from injectplan.planning.values import HitProbability, Trajectory, UltrasoundView
+from injectplan.tissues import TISSUES
 from injectplan.ultrasound import AcousticScene, Display, NeedlePose, simulate_frame
 from oracles_ultrasound import box, sphere
 
@@ -160,3 +161,30 @@ def test_a_pressed_convex_probe_couples_over_its_whole_face_and_a_raw_one_where_
         scene = AcousticScene.from_solids(flat, replace(probe, raw=raw), background="air")
         frame = simulate_frame(scene, Pose.identity(), display=SHOWN)
         assert low <= frame.extra["contact_fraction"] <= high
+
+
+def test_a_line_that_slow_tissue_has_moved_is_found_where_it_lies():
+    shafts = []
+    for speed in (1540.0, 1440.0):  # the latter draws what lies 26 mm deep 1.8 mm deeper
+        tissue = replace(TISSUES["subcutaneous_fat"], speed_m_s=speed, source="given")
+        solids = {"fat": (box([-60, -60, 0], [60, 60, 80]), "subcutaneous_fat", 20)}
+        scene = AcousticScene.from_solids(
+            solids, PROBE, background="air", tissues={"subcutaneous_fat": tissue}
+        )
+        way = trajectory([-16, 0, 1], [14, 0, 26])
+        made = preview_guidance(way, scene, frames=1, display=SHOWN)
+        shafts.append(made.contrasts[0].shaft)
+    assert shafts[0] > 0.1
+    assert shafts[1] == pytest.approx(shafts[0], rel=0.25)
+
+
+def test_speckle_alone_is_no_needle():
+    scene = AcousticScene.from_solids(
+        {"fat": (box([-60, -60, 0], [60, 60, 80]), "subcutaneous_fat", 20)}, PROBE, background="air"
+    )
+    drawn = preview_guidance(trajectory([-16, 0, 1], [14, 0, 16]), scene, frames=1, display=SHOWN).frames[0]
+    bare = simulate_frame(scene, Pose.identity(), display=SHOWN)
+    needle = NeedlePose(entry_mm=np.array([-16.0, 0, 1]), tip_mm=np.array([14.0, 0, 16]))
+    with_needle = needle_contrast(drawn, needle)
+    without = needle_contrast(replace(bare, needle=drawn.needle), needle)
+    assert without.shaft < 0.5 * with_needle.shaft

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from injectplan.alignment.values import Alignment
+from injectplan.documents import SCHEMA
+from injectplan.measure import NOT_A_DEVICE
 
 
 def alignment_document(alignment: Alignment) -> dict[str, Any]:
@@ -27,7 +29,8 @@ def alignment_document(alignment: Alignment) -> dict[str, Any]:
             angles[name] = angle.to_json()
     residual = alignment.identity_residual_deg
     return {
-        "schema": 1,
+        "schema": SCHEMA,
+        "purpose": NOT_A_DEVICE,
         "side": alignment.side,
         "joint": alignment.joint,
         "angles": angles | groups | single,

@@ -115,6 +115,7 @@ def alignment_schema() -> Schema:
     measured = _strict(
         {
             "schema": {"const": SCHEMA},
+            "purpose": {"const": NOT_A_DEVICE},
             "side": {"enum": ["left", "right"]},
             "joint": {"enum": ["knee", "hip", "ankle"]},
             "angles": angles,

@@ -15,6 +15,7 @@ from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.bvh import all_hits
 from injectplan.kernels.cast import Floats
+from injectplan.measure import NOT_A_DEVICE
 
 CHORD_SPACING_MM = 0.25
 VOXEL_MM = 0.4  # below half of the thinnest slit
@@ -158,6 +159,7 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
     """
     document = {
         "schema": SCHEMA,
+        "purpose": NOT_A_DEVICE,
         "joint": {
             "kind": joint.kind, "side": joint.side, "origin_mm": joint.axes.origin_mm,
             "lateral": joint.axes.lateral, "anterior": joint.axes.anterior, "proximal": joint.axes.proximal,

@@ -22,7 +22,7 @@ from injectplan.instruments import Injectate, Needle, Syringe, syringe_of
 from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bools, Floats
 from injectplan.kernels.spread import column_heights, columns_over
-from injectplan.measure import Notice
+from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning.values import Trajectory
 
 Progress = Callable[[str, float], None]
@@ -284,6 +284,7 @@ def dose_document(dose: DoseEstimate) -> dict[str, Any]:
     last = dose.fill_states[-1]
     document = {
         "schema": SCHEMA,
+        "purpose": NOT_A_DEVICE,
         "flow": flow_numbers(dose.flow),
         "filling": {
             "injected_ml": last.injected_ml,

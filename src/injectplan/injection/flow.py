@@ -14,7 +14,7 @@ from injectplan.documents import SCHEMA, plain
 from injectplan.errors import UsageError
 from injectplan.injection.values import Flow, Ranged
 from injectplan.instruments import Injectate, Needle, Syringe
-from injectplan.measure import Notice
+from injectplan.measure import NOT_A_DEVICE, Notice
 
 LAMINAR_REYNOLDS = 2000.0  # above it the developed laminar formulas do not hold
 WALL_STRESSES_PA = (1.0, 10.0, 50.0, 100.0)  # thresholds whose share of flux is given
@@ -180,7 +180,9 @@ def flow_numbers(flow: Flow) -> dict[str, Any]:
 def flow_document(flow: Flow) -> dict[str, Any]:
     """Return the flow as the document `flow`."""
     warnings = [notice.to_json() for notice in flow.notices]
-    result: dict[str, Any] = plain({"schema": SCHEMA, **flow_numbers(flow), "warnings": warnings})
+    result: dict[str, Any] = plain(
+        {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **flow_numbers(flow), "warnings": warnings}
+    )
     return result
 
 

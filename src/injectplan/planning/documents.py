@@ -6,6 +6,7 @@ from typing import Any
 
 from injectplan.documents import SCHEMA, plain
 from injectplan.errors import UnconfirmedPlanError
+from injectplan.measure import NOT_A_DEVICE
 from injectplan.planning.values import Plan, Trajectory
 
 
@@ -62,6 +63,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     searched = plan.searched
     document = {
         "schema": SCHEMA,
+        "purpose": NOT_A_DEVICE,
         "searched": {
             "entries": searched.entries,
             "targets": searched.targets,

@@ -122,7 +122,7 @@ def measure_t2(
         mapped = mapped_joint(regions, joint, side)
         zones = cartilage_zones(mapped, regions)
     fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
-    return {"schema": SCHEMA, **fitted.to_json()}, fitted.volume(), mapped
+    return {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json()}, fitted.volume(), mapped
 
 
 def align(
