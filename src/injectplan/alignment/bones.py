@@ -18,6 +18,8 @@ from injectplan.kernels.cast import Bools, Floats
 from injectplan.measure import Notice
 
 LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
+LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
+LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
 Indices = npt.NDArray[np.int64]
@@ -191,8 +193,8 @@ def _refine(
 
 
 def _even(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[Floats, Floats] | None]:
-    """Refine until no edge is long, so that a fit weighs surface and not a mesh's habits; and the cut face."""
-    cap = flat_cap(points, triangles)
+    """Refine until no edge is long, so that a fit weighs surface, not a mesh's habits; and the cut face."""
+    cap = flat_cap(points, triangles, 0.2 * LEAST_CAP_MM2)
     for _ in range(6):
         flat = np.zeros(len(points), dtype=bool)
         if cap is not None:
@@ -203,7 +205,7 @@ def _even(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[Fl
         )
         if len(points) == before or len(points) > MOST_REFINED:
             break
-    return points, triangles, cap if cap is None else flat_cap(points, triangles)
+    return points, triangles, flat_cap(points, triangles)
 
 
 def _in_order(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
@@ -379,7 +381,9 @@ def axis_candidates(bone: Bone, toward: Floats | None = None) -> list[Floats]:
     return result
 
 
-def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None:
+def flat_cap(
+    points: Floats, triangles: Indices, least_mm2: float = LEAST_CAP_MM2
+) -> tuple[Floats, Floats] | None:
     """The largest flat face, as a field of view's edge leaves it: outward normal, its points (k, 3)."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -395,7 +399,7 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
         ((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True
     )
     total = np.bincount(bins, weights=area)
-    best, found = 150.0, None
+    best, found = least_mm2, None
     for i in np.argsort(-total)[:6]:
         mates = bins == i
         n = unit(np.average(normal[mates], axis=0, weights=area[mates]))
@@ -406,6 +410,42 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
         if flat > best and float((points @ n).max()) < h + 2.0:
             best, found = flat, (n, middle[same])
     return found
+
+
+def face_areas(bone: Bone) -> tuple[Floats, Floats]:
+    """Middle (m, 3) and vector area (m, 3) mm², outward, of every triangle."""
+    return bone.points[bone.triangles].mean(axis=1), 0.5 * _crosses(bone.points, bone.triangles)
+
+
+def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Floats:
+    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis."""
+    low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
+    cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
+    return np.zeros((0, 3)) if cap is None else cap[1]
+
+
+def view_edge(bone: Bone) -> Floats:
+    """Points (k, 3) on the edge of the field of view: of a flat cut face, and of open outlines in one plane.
+
+    The bone must lie on one side of that plane; other holes are a mesh's faults.
+    """
+    found = [] if bone.cap is None else [bone.cap[1]]
+    unique, _, count = _edges(bone.triangles)
+    sides = unique[count == 1]
+    if len(sides):
+        graph = coo_array((np.ones(len(sides), dtype=np.int8), sides.T), shape=(len(bone.points),) * 2)
+        label = connected_components(graph, directed=False)[1][sides[:, 0]]
+        for k in np.unique(label):
+            ring = bone.points[sides[label == k]]
+            if np.linalg.norm(ring[:, 0] - ring[:, 1], axis=1).sum() < LEAST_CUT_MM:
+                continue
+            middle = ring.reshape(-1, 3).mean(axis=0)
+            normal = np.linalg.svd(ring.reshape(-1, 3) - middle, full_matrices=False)[2][2]
+            height = (bone.points - middle) @ normal
+            flat = float(np.abs((ring - middle) @ normal).max()) < 1.0
+            if flat and min(float(height.max()), -float(height.min())) < 1.0:
+                found.append(ring.mean(axis=1))
+    return np.concatenate(found) if found else np.zeros((0, 3))
 
 
 def seen_until(bone: Bone, axis: Floats) -> float:
