@@ -19,6 +19,7 @@ from injectplan.measure import Notice
 
 LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
 LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
+MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
@@ -421,15 +422,18 @@ def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Float
     """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis."""
     low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
     cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
-    return np.zeros((0, 3)) if cap is None else cap[1]
+    # a steeper face is a side of the bone, as thick slices leave it
+    return cap[1] if cap is not None and cap[0] @ axis < -MOST_LEVEL else np.zeros((0, 3))
 
 
-def view_edge(bone: Bone) -> Floats:
+def view_edge(bone: Bone, axis: Floats) -> Floats:
     """Points (k, 3) on the edge of the field of view: of a flat cut face, and of open outlines in one plane.
 
-    The bone must lie on one side of that plane; other holes are a mesh's faults.
+    The bone must lie on one side of that plane; other holes are a mesh's faults. A flat face counts where it
+    lies across the unit axis: thick slices leave others along it.
     """
-    found = [] if bone.cap is None else [bone.cap[1]]
+    across = bone.cap is not None and abs(bone.cap[0] @ axis) > MOST_LEVEL
+    found = [bone.cap[1]] if bone.cap is not None and across else []
     unique, _, count = _edges(bone.triangles)
     sides = unique[count == 1]
     if len(sides):

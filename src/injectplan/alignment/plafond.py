@@ -20,6 +20,7 @@ CORE_MM = 10.0  # half the width of the square of joint surface that is fitted; 
 CORE_SHARE = 0.75  # of that square that must be in view
 PILON_UP_MM = 15.0  # above the joint surface the bone is a pillar: its section tells where the surface lies
 PILON_ABOVE_MM = 8.0
+NEAR_MM = 12.0  # above and below the joint surface's level; a stepped shaft shows faces further up
 EDGE_CLEAR_MM = 3.0  # from the edge of the view (assumed)
 MALLEOLUS_BELOW_MM = np.array([6.5, 7.5, 8.5, 9.5])  # where it stands alone and has not yet ended
 MALLEOLUS_MM2 = (20.0, 450.0)
@@ -125,6 +126,8 @@ def measure_ankle(bone: Bone, y: Floats, across: Floats, knee: Floats, edge: Flo
             break
     edge = edge[(edge - center) @ y < PILON_UP_MM]
     side = unit(across - (across @ y) * y)
+    near = np.abs((down.middle - center) @ y) < NEAR_MM
+    down = Faces(middle=down.middle[near], shown=down.shown[near])
     saddle, _, _ = fit_saddle(down, center, y, side, CORE_MM)
     center = _centroid(down, center, y, side, saddle, radius, edge)
     missing: dict[str, str] = {}

@@ -171,7 +171,7 @@ def measure_tibia(
     at = top - 0.25 * width * y
     if not whole:
         missing = f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
-    edge = view_edge(bone)
+    edge = view_edge(bone, y)
     # the plateau is cut square to itself, so that its centre does not depend on where the ankle went
     up = y
     for _ in range(14):
