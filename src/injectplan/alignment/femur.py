@@ -23,6 +23,7 @@ from injectplan.alignment.bones import (
 )
 from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of, tukey
 from injectplan.alignment.hip import ProximalFemur, measure_proximal_femur
+from injectplan.alignment.roughness import shaft_roughness_mm
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
@@ -74,6 +75,7 @@ class FemurFit:
     head_missing: str
     hip: ProximalFemur | None = None
     hip_missing: str = ""
+    roughness_mm: float = 0.0
 
 
 def knee_end(bone: Bone, axis: Floats) -> KneeEnd | None:
@@ -329,6 +331,7 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
         length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
+        roughness_mm=0.0 if head is None else shaft_roughness_mm(bone, shaft_axis),
     )  # fmt: skip
 
 

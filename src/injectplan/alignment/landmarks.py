@@ -21,6 +21,9 @@ from injectplan.alignment.scatter import (
     PLATEAU_SD_MM,
     POSTERIOR_SD_MM,
     RATER_SD_MM,
+    ROUGH_PLAFOND,
+    ROUGH_PLANE,
+    ROUGH_TANGENT,
     TANGENT_SD_MM,
     center_point,
     tangent_point,
@@ -44,6 +47,7 @@ PELVIS = ("hip_bone", "opposite_hip_bone")
 MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
+MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
 
 
@@ -313,6 +317,11 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         if femur.hip is None:
             upper = ("femoral_neck_center", "femoral_neck_base", "upper_femoral_shaft_proximal")
             result |= dict.fromkeys(upper, femur.hip_missing)
+        elif femur.roughness_mm > MOST_ROUGH_MM:
+            result["head_neck_departure"] = (
+                f"the femur's surface is rough by {femur.roughness_mm:.1f} mm (limit {MOST_ROUGH_MM:g} mm): "
+                "where it leaves the head sphere by 1 mm is not told"
+            )
         elif femur.hip.alpha_point is None:
             result["head_neck_departure"] = "the contour nowhere leaves the head sphere by 1 mm"
     if tibia is None:
@@ -339,9 +348,10 @@ def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
     if fits.talus is not None and fits.tibia is not None:
         ends = fits.talus.dome if fits.tibia_medial > 0 else fits.talus.dome[::-1]
         for name, at in zip(("talar_dome_medial", "talar_dome_lateral"), ends, strict=True):
+            # the talus has no shaft to tell its roughness: one scan's bones are alike
+            sd = float(np.hypot(PLATEAU_SD_MM, ROUGH_PLAFOND * fits.tibia.roughness_mm))
             result[name] = tangent_point(
-                at, fits.tibia.proximal, PLATEAU_SD_MM, "line along the dome's top", "talus",
-                fits.talus.edge_mm,
+                at, fits.tibia.proximal, sd, "line along the dome's top", "talus", fits.talus.edge_mm
             )  # fmt: skip
     return result | dict(fits.extra)
 
@@ -353,7 +363,8 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
     def pair(name: str, ends: tuple[Floats, Floats], normal: Floats, sd: float, method: str) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            result[name.format(side)] = tangent_point(at, normal, sd, method, "femoral condyles", edge)
+            moved = float(np.hypot(sd, ROUGH_TANGENT * f.roughness_mm))
+            result[name.format(side)] = tangent_point(at, normal, moved, method, "femoral condyles", edge)
 
     if f.head is not None:
         head = center_point(
@@ -391,7 +402,7 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
             "centroid of the shaft 10 mm below the crossing of neck and shaft axes", "", edge)  # fmt: skip
         for end, at in zip(("proximal", "distal"), f.hip.upper_shaft, strict=True):
             result[f"upper_femoral_shaft_{end}"] = center_point(at, 1.0, "axis of the upper shaft", "")
-        if f.hip.alpha_point is not None:
+        if f.hip.alpha_point is not None and f.roughness_mm <= MOST_ROUGH_MM:
             result["head_neck_departure"] = center_point(
                 f.hip.alpha_point, 1.5, "first anterior point off the head sphere", "", edge)  # fmt: skip
     return result
@@ -419,7 +430,8 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
     ) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            result[name.format(side)] = tangent_point(at, normal, sd, method, group, edge)
+            moved = float(np.hypot(sd, ROUGH_PLANE * t.roughness_mm))
+            result[name.format(side)] = tangent_point(at, normal, moved, method, group, edge)
 
     result["tibial_knee_center"] = center_point(
         t.knee_center,
@@ -445,7 +457,7 @@ def _ankle_landmarks(t: TibiaFit, ankle: AnkleFit, medial: float, fibula: Bone |
     }
     if ankle.plafond is not None:
         # some 400 mm² of surface: few vertices of a coarse mesh
-        sd = float(np.hypot(PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge))
+        sd = float(np.linalg.norm([PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge, ROUGH_PLAFOND * t.roughness_mm]))
         ends = ankle.plafond if medial > 0 else ankle.plafond[::-1]
         for name, at in zip(("plafond_medial", "plafond_lateral"), ends, strict=True):
             result[name] = tangent_point(

@@ -10,6 +10,7 @@ from injectplan.alignment.bones import (
     Bone,
     axis_candidates,
     bitangent,
+    face_areas,
     hull_area,
     hull_indices,
     main_loop,
@@ -21,11 +22,15 @@ from injectplan.alignment.bones import (
 from injectplan.alignment.femur import knee_end
 from injectplan.alignment.fits import fit_plane, frame_of
 from injectplan.alignment.plafond import AnkleFit, measure_ankle
+from injectplan.alignment.roughness import shaft_roughness_mm
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
+SMALL_MM = 55.0  # a plateau less wide may be a talus: 44 to 50 mm (assumed)
+END_MM = 6.0  # within which a rough or tilted cut lies (assumed)
+END_SHARE = 1.5  # level surface there over the section: rough cuts of a tibia 1.8 to 3.8, tali 0.6 to 1.3
 NOTCH_SCORE = (
     0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
 )
@@ -53,6 +58,7 @@ class TibiaFit:
     length_mm: float
     ankle_missing: str
     ankle: AnkleFit | None
+    roughness_mm: float = 0.0
 
     @property
     def ankle_center(self) -> Floats | None:
@@ -94,6 +100,18 @@ def find_plateau(bone: Bone, toward: Floats | None) -> tuple[Floats, float]:
             f"{PLATEAU_WIDTH_MM[1]:.0f} mm): check the units"
         )
     return axis, width
+
+
+def _ends_flat(bone: Bone, axis: Floats) -> bool:
+    """Whether the bone is open, or flat at its lower end as a cut leaves it, rough or not."""
+    if bone.cap is not None or len(bone.border):
+        return True
+    middle, area = face_areas(bone)
+    s, shown = middle @ axis, -(area @ axis)
+    low = float(s.min())
+    above = main_loop(section(bone, (low + END_MM) * axis, axis))
+    level = (s < low + END_MM) & (shown > 0.8 * np.linalg.norm(area, axis=1))
+    return above is not None and float(shown[level].sum()) > END_SHARE * above.area_mm2
 
 
 def _ring_axes(bone: Bone, y: Floats, at: Floats) -> tuple[Floats, Floats, float, float]:
@@ -163,6 +181,11 @@ def measure_tibia(
         )
     length = float(np.ptp(bone.points @ axis))
     whole = length > 2.7 * width
+    if not whole and width < SMALL_MM and length < 1.6 * width and not _ends_flat(bone, axis):
+        raise LandmarkError(
+            f"the {bone.name} is {length:.0f} mm long, {width:.0f} mm wide and not cut by the edge of the "
+            "view: a short bone (a talus?), not a tibia's knee end"
+        )
     ankle: AnkleFit | None = None
     missing = ""
     shaft_center, shaft_axis, residual = _tibia_shaft(bone, axis, width, whole=whole)
@@ -221,6 +244,7 @@ def measure_tibia(
         plateaus=(on_plane(1.0), on_plane(-1.0)), plateau_normal=normal, plateau_residual_mm=plane_residual,
         posterior_rests=rests, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
         length_mm=float(np.ptp(bone.points @ y)), ankle_missing=missing, ankle=ankle,
+        roughness_mm=shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
     )  # fmt: skip
 
 
