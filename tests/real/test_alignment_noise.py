@@ -80,6 +80,9 @@ def test_the_scatter_stated_covers_noise_it_does_not_assume(real_data):
             got = measure_alignment(copy, side)
             for name in (*MAIN, "mpta_deg", "jlca_deg", "nsa_deg", "mldta_deg"):
                 angle, true = got.angles[name].measure, base(real_data, side).angles[name].measure.value
+                if not angle.known:  # thick slices end the malleolus flat, as a cut does
+                    assert "malleolus" in angle.reason
+                    continue
                 z.append((angle.value - true) / angle.sd)
     assert np.sqrt(np.mean(np.square(z))) <= 1.25
     assert np.mean(np.abs(z) <= 1.96) >= 0.95
