@@ -42,9 +42,11 @@ def test_a_quarter_of_the_triangles_gives_the_same_angles(real_data, side):
     got, want = known(measure_alignment(thin, side)), known(base(real_data, "ct", side))
     assert got.keys() == want.keys()
     for name, value in want.items():
-        # alpha is where a shallow slope passes a millimetre: 1.5 degrees on one leg (TECH_DEBT.md)
-        limit = 2.0 if name == "alpha_deg" else 0.5
-        assert got[name] == pytest.approx(value, abs=limit), name
+        if name != "alpha_deg":  # it misses the half degree: below
+            assert got[name] == pytest.approx(value, abs=0.5), name
+    # where a shallow slope passes a millimetre: 1.5 degrees off on one leg (TECH_DEBT.md), of 4.6 stated
+    sd = base(real_data, "ct", side).angles["alpha_deg"].measure.sd
+    assert abs(got["alpha_deg"] - want["alpha_deg"]) < 0.5 * sd
 
 
 @pytest.mark.parametrize("source", ["ct", "atlas"])
@@ -60,6 +62,7 @@ def test_a_tibia_turned_about_its_axis_gets_no_verdict(real_data, source, side, 
     assert base(real_data, source, side).verdict.state == "OK"
 
 
+@pytest.mark.soak
 def test_the_scatter_stated_covers_a_rough_surface(real_data):
     # correlated noise of 1 mm, of three lengths, drawn on the surface and not at the landmarks
     # HKA and torsion rest on centres, which noise hardly moves against the raters' scatter that is stated
@@ -81,3 +84,17 @@ def test_the_scatter_stated_covers_a_rough_surface(real_data):
     assert 0.8 <= np.sqrt(np.mean(np.square(z))) <= 1.25
     assert np.sqrt(np.mean(np.square(all_z))) <= 1.25
     assert np.mean(np.abs(all_z) <= 1.96) >= 0.93
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_no_angle_of_one_rough_leg_lies_far_outside_its_scatter(real_data, side):
+    # one draw of what the soak repeats
+    bones, want = ct_leg(real_data, side, WHOLE), known(base(real_data, "ct", side))
+    rng = np.random.default_rng(10)
+    got = measure_alignment({n: rough(s, rng, 1.0, 10.0) for n, s in bones.items()}, side)
+    absent = {n for n in want if not got.angles[n].measure.known}
+    assert absent == {"alpha_deg"}
+    assert "rough" in got.angles["alpha_deg"].measure.reason
+    for name in want.keys() - absent:
+        measure = got.angles[name].measure
+        assert abs(measure.value - want[name]) <= 3.0 * measure.sd, name
