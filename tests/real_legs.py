@@ -85,6 +85,14 @@ def voxelised(surfaces, spacing_mm, shift=0.0):
     return surface_of(image.contour([0.5], scalars="label", method="flying_edges"))
 
 
+def shuffled(surface, seed):
+    """The surface with its vertices and its triangles in another order, each begun at another corner."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(surface.vertices_mm))
+    triangles = np.argsort(order)[surface.triangles][rng.permutation(len(surface.triangles))]
+    return Surface(surface.vertices_mm[order], np.roll(triangles, 1, axis=1))
+
+
 def cut(surface, origin, normal):
     """The part of the surface on the side the normal points to: an open mesh."""
     return surface_of(mesh_of(surface).clip(normal=normal, origin=origin, invert=False).triangulate())

@@ -66,7 +66,7 @@ def test_white_noise_never_fails_silently(real_data):
 def test_the_scatter_stated_covers_noise_it_does_not_assume(real_data):
     # staircase, smoothing and decimation are no draws from the landmarks' covariance. The stated scatter is
     # the raters', who differ by more than voxels do, so these errors must stay within it.
-    z = []
+    z, refused = [], []
     for side in ("left", "right"):
         bones = ct_leg(real_data, side)
         changed = [
@@ -76,11 +76,17 @@ def test_the_scatter_stated_covers_noise_it_does_not_assume(real_data):
             {n: surface_of(mesh_of(s).smooth_taubin(n_iter=40, pass_band=0.02)) for n, s in bones.items()}
         )
         changed.append({n: surface_of(mesh_of(s).decimate(0.9)) for n, s in bones.items()})
-        for copy in changed:
+        for k, copy in enumerate(changed):
             got = measure_alignment(copy, side)
             for name in (*MAIN, "mpta_deg", "jlca_deg", "nsa_deg", "mldta_deg"):
                 angle, true = got.angles[name].measure, base(real_data, side).angles[name].measure.value
+                if not angle.known:
+                    assert "the edge of the view cuts the medial malleolus" in angle.reason
+                    refused.append((side, k, name))
+                    continue
                 z.append((angle.value - true) / angle.sd)
+    # slices of 1.5 mm end one malleolus flat, 10 mm below the joint surface, as a cut does (TECH_DEBT.md)
+    assert refused == [("left", 0, "mldta_deg")]
     assert np.sqrt(np.mean(np.square(z))) <= 1.25
     assert np.mean(np.abs(z) <= 1.96) >= 0.95
 

@@ -5,10 +5,12 @@ import functools
 import numpy as np
 import pytest
 import pyvista as pv
+from scipy.spatial.transform import Rotation
 
 from injectplan.alignment import measure_alignment
 from injectplan.frames import flip_lps_ras
 from injectplan.imaging.values import Surface
+from real_legs import shuffled
 
 pytestmark = pytest.mark.real
 
@@ -53,6 +55,46 @@ def test_both_hips_lie_in_the_published_ranges_and_alike(real_data, source):
             assert low < got[name] < high, name
         # published differences between a person's two hips: 2 to 4 degrees
         assert both[0][name] == pytest.approx(both[1][name], abs=6.0), name
+
+
+def all_values(bones, side):
+    got = measure_alignment(bones, side).angles
+    return {
+        n: a.measure.value for n, a in got.items() if n.startswith(("acetab", "lcea")) and a.measure.known
+    }
+
+
+def agree(got, want, limit):
+    assert len(want) == 7
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        assert abs(got[name] - value) <= limit, (name, got[name] - value)
+
+
+@pytest.mark.parametrize("source", ["ct", "atlas"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_pelvis_turned_as_a_whole_keeps_its_angles(real_data, source, side):
+    bones = pelvis(real_data, source, side)
+    base = all_values(bones, side)
+    # small leans, as patients lie, and any turn at all
+    leans = np.random.default_rng(5).normal(0.0, np.radians(12.0), (3, 3))
+    turns = [Rotation.from_rotvec(lean) for lean in leans] + [Rotation.random(random_state=i) for i in (1, 2)]
+    for rotation in turns:
+        r = rotation.as_matrix()
+        moved = {
+            n: Surface(s.vertices_mm @ r.T + [300.0, -80.0, 900.0], s.triangles) for n, s in bones.items()
+        }
+        agree(all_values(moved, side), base, 0.01)
+
+
+@pytest.mark.parametrize("source", ["ct", "atlas"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_mirrored_or_reordered_pelvis_keeps_its_angles(real_data, source, side):
+    bones = pelvis(real_data, source, side)
+    base = all_values(bones, side)
+    mirrored = {n: Surface(s.vertices_mm * [-1.0, 1.0, 1.0], s.triangles[:, ::-1]) for n, s in bones.items()}
+    agree(all_values(mirrored, "left" if side == "right" else "right"), base, 0.05)
+    agree(all_values({n: shuffled(s, 3) for n, s in bones.items()}, side), base, 0.01)
 
 
 def test_decimation_and_noise_move_the_pelvis_within_its_scatter(real_data):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import theilslopes
 
 from injectplan.alignment.bones import Bone, main_loop, section
+from injectplan.alignment.plafond import CORE_MM, CORE_SHARE, Faces, faces_along, fit_saddle
 from injectplan.alignment.tibia import TibiaFit
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
@@ -27,43 +27,36 @@ class TalusFit:
 
 def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
     """Find the line along the top of the talar dome, seen along the tibia; not below: LandmarkError."""
-    center = tibia.ankle_center
-    assert center is not None
-    assert tibia.plafond is not None
-    across = unit(tibia.plafond[0] - tibia.plafond[1])
-    offset = talus.points - center
-    h = offset @ tibia.proximal
-    m, a = offset @ tibia.across, offset @ tibia.posterior
-    under = (np.abs(m) < 18.0) & (np.abs(a) < 14.0) & (h < 8.0) & (h > -14.0)
-    if talus.weights[under & (talus.normals @ tibia.proximal > 0.7)].sum() < 80.0:
-        raise LandmarkError("the talar dome does not lie under the plafond: another frame, or cut")
-    # the dome is a barrel: along it only its top is straight, so the top of each slice counts
-    m = offset @ across
-    bins = np.arange(-12.0, 12.1, 2.0)
-    tops = np.array(
-        [_top(h[near]) if (near := under & (np.abs(m - b) < 1.5)).any() else np.nan for b in bins]
-    )
-    seen = np.isfinite(tops)
-    if np.count_nonzero(seen) < 8:
-        raise LandmarkError("the top of the talar dome is seen over less than 16 mm")
-    slope, level, _, _ = theilslopes(tops[seen], bins[seen])
-    residual = float(np.median(np.abs(tops[seen] - level - slope * bins[seen])))
-    if abs(slope) > MOST_SLOPE or residual > 2.0:
+    ankle = tibia.ankle
+    assert ankle is not None
+    if ankle.plafond is None:
+        raise LandmarkError(ankle.missing.get("plafond_medial", "the tibial plafond is not told"))
+    center, up = ankle.center, tibia.proximal
+    ends = ankle.plafond
+    across = unit(ends[0] - ends[1] - float((ends[0] - ends[1]) @ up) * up)
+    faces = faces_along(talus, up)
+    h = (faces.middle - center) @ up
+    faces = Faces(middle=faces.middle[(h < 8.0) & (h > -14.0)], shown=faces.shown[(h < 8.0) & (h > -14.0)])
+    try:
+        saddle, share, residual = fit_saddle(faces, center, up, across, CORE_MM)
+    except LandmarkError as error:
+        raise LandmarkError("the talar dome does not lie under the plafond: another frame, or cut") from error
+    if share < CORE_SHARE:
         raise LandmarkError(
-            f"the top of the talar dome stands {np.degrees(np.arctan(slope)):.0f}° askew (up to 20°): "
+            f"the talar dome is seen over {100 * share:.0f} % of its middle (needs "
+            f"{100 * CORE_SHARE:.0f} %): another frame, or cut"
+        )
+    if abs(saddle[1]) > MOST_SLOPE or residual > 2.0:
+        raise LandmarkError(
+            f"the top of the talar dome stands {np.degrees(np.arctan(saddle[1])):.0f}° askew (up to 20°): "
             "not a dome"
         )
 
     def end(side: float) -> Floats:
-        x = side * 10.0
-        return np.asarray(center + x * across + (level + slope * x) * tibia.proximal)
+        x = side * CORE_MM
+        return np.asarray(center + x * across + (saddle[0] + saddle[1] * x) * up)
 
     return TalusFit(dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)
-
-
-def _top(heights: Floats) -> float:
-    """Height of the highest tenth: a maximum would follow the noise."""
-    return float(np.quantile(heights, 0.9))
 
 
 def malleolus_tip(fibula: Bone, proximal: Floats) -> Floats | None:

@@ -14,10 +14,14 @@ from injectplan.alignment.fits import fit_line
 from injectplan.errors import EmptyStructureError, LandmarkError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
-from injectplan.kernels.cast import Floats
+from injectplan.kernels.cast import Bools, Floats
 from injectplan.measure import Notice
 
-COARSE_MM = 4.0  # longer edges than this are refined along curved patches before anything is fitted
+LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
+LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
+MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
+LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
+MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
 Indices = npt.NDArray[np.int64]
 _AROUND = np.stack([f(np.arange(12) * np.pi / 6.0 + 0.1) for f in (np.cos, np.sin)], axis=1)
@@ -80,6 +84,11 @@ def _edges(triangles: Indices) -> tuple[Indices, Indices, Indices]:
     return np.stack([unique // n, unique % n], axis=1), inverse, count
 
 
+def edges_of(triangles: Indices) -> Indices:
+    """Return every edge once, (k, 2) vertex numbers."""
+    return _edges(triangles)[0]
+
+
 def _outward(points: Floats, triangles: Indices) -> Indices:
     cross = _crosses(points, triangles)
     middle = points[triangles].mean(axis=1)
@@ -127,7 +136,8 @@ def _smooth(points: Floats, triangles: Indices, vectors: Floats, edge_mm: float,
 
 
 def _median_edge(points: Floats, triangles: Indices) -> float:
-    return float(np.median(np.linalg.norm(points[triangles[:, 0]] - points[triangles[:, 1]], axis=1)))
+    ends = points[edges_of(triangles)]
+    return float(np.median(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)))
 
 
 def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]:
@@ -141,22 +151,78 @@ def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]
     return weights, np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
 
 
-def _refine(points: Floats, triangles: Indices, normals: Floats) -> tuple[Floats, Indices]:
-    """Split every triangle in four, the new corners bent towards the tangent planes at the old ones.
+def _bent(points: Floats, normals: Floats, pairs: Indices, flat: Bools) -> Floats:
+    """Middles of the pairs (k, 2) of vertices, bent towards the tangent planes at both; flat ones stay.
 
     Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with their shape factor 3/4.
     """
-    unique, inverse, _ = _edges(triangles)
-    a, b = points[unique[:, 0]], points[unique[:, 1]]
-    middle = 0.5 * (a + b)
+    middle = 0.5 * (points[pairs[:, 0]] + points[pairs[:, 1]])
     bent = np.zeros_like(middle)
-    for corner, normal in ((a, normals[unique[:, 0]]), (b, normals[unique[:, 1]])):
+    for corner, normal in ((points[pairs[:, i]], normals[pairs[:, i]]) for i in (0, 1)):
         bent += 0.5 * (middle - ((middle - corner) * normal).sum(axis=1, keepdims=True) * normal)
-    new = inverse.reshape(-1, 3) + len(points)
-    i, j, k = triangles.T
-    ij, jk, ki = new.T
-    quarters = [np.stack(t, axis=1) for t in ((i, ij, ki), (j, jk, ij), (k, ki, jk), (ij, jk, ki))]
-    return np.concatenate([points, 0.25 * middle + 0.75 * bent]), np.concatenate(quarters)
+    share = np.where(flat[pairs].all(axis=1), 0.0, 0.75)[:, None]
+    return np.asarray((1.0 - share) * middle + share * bent)
+
+
+def _refine(
+    points: Floats, triangles: Indices, normals: Floats, flat: Bools, longest_mm: float
+) -> tuple[Floats, Indices]:
+    """Halve every edge over `longest_mm`; its triangles are split in two, three or four, without gaps."""
+    unique, inverse, _ = _edges(triangles)
+    long = np.linalg.norm(points[unique[:, 0]] - points[unique[:, 1]], axis=1) > longest_mm
+    if not long.any():
+        return points, triangles
+    middle = np.cumsum(long) - 1 + len(points)
+    points = np.concatenate([points, _bent(points, normals, unique[long], flat)])
+    split, new = long[inverse].reshape(-1, 3), middle[inverse].reshape(-1, 3)
+    several = split.sum(axis=1)
+    # turned so that the one long side, or the one short side, comes first
+    first = np.where(several == 1, np.argmax(split, axis=1), np.argmin(split, axis=1))
+    rows, turned = np.arange(len(triangles))[:, None], (first[:, None] + np.arange(3)) % 3
+    (i, j, k), (ij, jk, ki) = triangles[rows, turned].T, new[rows, turned].T
+    one, two, three = several == 1, several == 2, several == 3
+    parts = [triangles[several == 0]]
+    parts += [np.stack([a[one], b[one], c[one]], axis=1) for a, b, c in ((i, ij, k), (ij, j, k))]
+    parts += [np.stack([a[two], b[two], c[two]], axis=1) for a, b, c in ((ki, jk, k),)]
+    # the four-sided rest i, j, jk, ki is cut along its shorter diagonal
+    cross = np.linalg.norm(points[i] - points[jk], axis=1) <= np.linalg.norm(points[j] - points[ki], axis=1)
+    for keep, cuts in ((two & cross, ((i, j, jk), (i, jk, ki))), (two & ~cross, ((i, j, ki), (j, jk, ki)))):
+        parts += [np.stack([a[keep], b[keep], c[keep]], axis=1) for a, b, c in cuts]
+    quarters = ((i, ij, ki), (j, jk, ij), (k, ki, jk), (ij, jk, ki))
+    parts += [np.stack([a[three], b[three], c[three]], axis=1) for a, b, c in quarters]
+    return points, np.concatenate(parts)
+
+
+def _even(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[Floats, Floats] | None]:
+    """Refine until no edge is long, so that a fit weighs surface, not a mesh's habits; and the cut face."""
+    cap = flat_cap(points, triangles, 0.2 * LEAST_CAP_MM2)
+    for _ in range(6):
+        flat = np.zeros(len(points), dtype=bool)
+        if cap is not None:
+            flat = np.abs((points - cap[1][0]) @ cap[0]) < 0.6
+        before = len(points)
+        points, triangles = _refine(
+            points, triangles, _vertex_normals(points, triangles)[1], flat, LONGEST_MM
+        )
+        if len(points) == before or len(points) > MOST_REFINED:
+            break
+    return points, triangles, flat_cap(points, triangles)
+
+
+def _in_order(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
+    """Number the vertices by their distance from the surface's centre, the triangles by their vertices.
+
+    What draws points by their number then gives the same result for any file's order, pose and side.
+    """
+    third = np.linalg.norm(_crosses(points, triangles), axis=1)
+    center = np.average(points[triangles].mean(axis=1), axis=0, weights=third)
+    order = np.argsort(np.linalg.norm(points - center, axis=1), kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    triangles = place[triangles]
+    rows, first = np.arange(len(triangles))[:, None], np.argmin(triangles, axis=1)[:, None]
+    triangles = triangles[rows, (first + np.arange(3)) % 3]
+    return points[order], triangles[np.lexsort(triangles.T[::-1])]
 
 
 def prepare(surface: Surface, name: str) -> Bone:
@@ -176,12 +242,11 @@ def prepare(surface: Surface, name: str) -> Bone:
     if len(points) < 40:
         raise LandmarkError(f"{name} has {len(points)} vertices in one piece; its shape needs at least 40")
     triangles = _outward(points, triangles)
+    given_edge_mm = _median_edge(points, triangles)
+    points, triangles, cap = _even(*_in_order(points, triangles))
+    points, triangles = _in_order(points, triangles)
     weights, normals = _vertex_normals(points, triangles)
-    edge_mm = given_edge_mm = _median_edge(points, triangles)
-    while edge_mm > COARSE_MM and len(points) < 4000:
-        points, triangles = _refine(points, triangles, normals)
-        weights, normals = _vertex_normals(points, triangles)
-        edge_mm = _median_edge(points, triangles)
+    edge_mm = _median_edge(points, triangles)
     unique, _, count = _edges(triangles)
     border = points[unique[count == 1]].mean(axis=1)
     notices = []
@@ -191,7 +256,7 @@ def prepare(surface: Surface, name: str) -> Bone:
         notices.append(Notice("open_surface", f"the surface of {name} is open ({len(border)} edges)", name))
     return Bone(
         name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm,
-        border=border, cap=flat_cap(points, triangles),
+        border=border, cap=cap,
         normals=_smooth(points, triangles, normals, edge_mm, 2.0), notices=tuple(notices),
     )  # fmt: skip
 
@@ -317,7 +382,9 @@ def axis_candidates(bone: Bone, toward: Floats | None = None) -> list[Floats]:
     return result
 
 
-def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None:
+def flat_cap(
+    points: Floats, triangles: Indices, least_mm2: float = LEAST_CAP_MM2
+) -> tuple[Floats, Floats] | None:
     """The largest flat face, as a field of view's edge leaves it: outward normal, its points (k, 3)."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -333,7 +400,7 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
         ((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True
     )
     total = np.bincount(bins, weights=area)
-    best, found = 150.0, None
+    best, found = least_mm2, None
     for i in np.argsort(-total)[:6]:
         mates = bins == i
         n = unit(np.average(normal[mates], axis=0, weights=area[mates]))
@@ -344,6 +411,45 @@ def flat_cap(points: Floats, triangles: Indices) -> tuple[Floats, Floats] | None
         if flat > best and float((points @ n).max()) < h + 2.0:
             best, found = flat, (n, middle[same])
     return found
+
+
+def face_areas(bone: Bone) -> tuple[Floats, Floats]:
+    """Middle (m, 3) and vector area (m, 3) mm², outward, of every triangle."""
+    return bone.points[bone.triangles].mean(axis=1), 0.5 * _crosses(bone.points, bone.triangles)
+
+
+def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Floats:
+    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis."""
+    low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
+    cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
+    # a steeper face is a side of the bone, as thick slices leave it
+    return cap[1] if cap is not None and cap[0] @ axis < -MOST_LEVEL else np.zeros((0, 3))
+
+
+def view_edge(bone: Bone, axis: Floats) -> Floats:
+    """Points (k, 3) on the edge of the field of view: of a flat cut face, and of open outlines in one plane.
+
+    The bone must lie on one side of that plane; other holes are a mesh's faults. A flat face counts where it
+    lies across the unit axis: thick slices leave others along it.
+    """
+    across = bone.cap is not None and abs(bone.cap[0] @ axis) > MOST_LEVEL
+    found = [bone.cap[1]] if bone.cap is not None and across else []
+    unique, _, count = _edges(bone.triangles)
+    sides = unique[count == 1]
+    if len(sides):
+        graph = coo_array((np.ones(len(sides), dtype=np.int8), sides.T), shape=(len(bone.points),) * 2)
+        label = connected_components(graph, directed=False)[1][sides[:, 0]]
+        for k in np.unique(label):
+            ring = bone.points[sides[label == k]]
+            if np.linalg.norm(ring[:, 0] - ring[:, 1], axis=1).sum() < LEAST_CUT_MM:
+                continue
+            middle = ring.reshape(-1, 3).mean(axis=0)
+            normal = np.linalg.svd(ring.reshape(-1, 3) - middle, full_matrices=False)[2][2]
+            height = (bone.points - middle) @ normal
+            flat = float(np.abs((ring - middle) @ normal).max()) < 1.0
+            if flat and min(float(height.max()), -float(height.min())) < 1.0:
+                found.append(ring.mean(axis=1))
+    return np.concatenate(found) if found else np.zeros((0, 3))
 
 
 def seen_until(bone: Bone, axis: Floats) -> float:

@@ -23,6 +23,7 @@ from injectplan.alignment.bones import (
 )
 from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of, tukey
 from injectplan.alignment.hip import ProximalFemur, measure_proximal_femur
+from injectplan.alignment.roughness import shaft_roughness_mm
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
@@ -35,6 +36,8 @@ NOTCH_DEPTH_SHARE = 0.11
 NOTCH_HEIGHTS = np.array([0.12, 0.18, 0.24, 0.30, 0.36, 0.42])  # of the width, above the lowest point
 
 CONDYLE_RADIUS_MM = (12.0, 34.0)
+MOST_TURNS = 45  # of the search for a cut shaft's axis
+RUN_OFF = 0.02  # radians: steps that were smaller than this and grow again run off (assumed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,6 +77,7 @@ class FemurFit:
     head_missing: str
     hip: ProximalFemur | None = None
     hip_missing: str = ""
+    roughness_mm: float = 0.0
 
 
 def knee_end(bone: Bone, axis: Floats) -> KneeEnd | None:
@@ -294,9 +298,6 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
     shaft_center, shaft_axis, residual = _femur_shaft(bone, proximal, width, whole=head is not None)
     for _ in range(8):
         y = unit(head.center - middle) if head is not None else shaft_axis
-        if head is None:
-            shaft_center, shaft_axis, residual = _femur_shaft(bone, y, width, whole=False)
-            y = shaft_axis
         across, posterior, condyles = _posterior_line(bone, y, posterior, middle, width)
         distal = _distal_line(bone, y, across, middle, width)
         region = bone.points[bone.points @ y < float((bone.points @ y).min()) + 0.6 * width]
@@ -329,14 +330,19 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
         length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
+        roughness_mm=0.0 if head is None else shaft_roughness_mm(bone, shaft_axis),
     )  # fmt: skip
 
 
 def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tuple[Floats, Floats, float]:
-    """Shaft axis: the whole diaphysis, or above the condyles' flare as far as a cut bone reaches."""
-    direction = axis
-    center, residual = np.zeros(3), 0.0
-    for _ in range(5):
+    """Shaft axis: the whole diaphysis, or above the condyles' flare as far as a cut bone reaches.
+
+    A few millimetres of flare lean the axis, which moves the window, which leans the axis more: where the
+    steps grow again the turn where they were smallest is kept.
+    """
+    direction, least = axis, np.inf
+    found = (np.zeros(3), axis, 0.0)
+    for _ in range(5 if whole else MOST_TURNS):
         s = bone.points @ direction
         low, high = float(s.min()), float(s.max())
         if whole:
@@ -345,15 +351,22 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
             top = seen_until(bone, direction) - 2.0
             bottom = max(low + 0.46 * width, min(low + 0.95 * width, top - 45.0))
         if top - bottom < 5.0:
+            if least < RUN_OFF:
+                break
             raise LandmarkError(
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft "
                 "above the condyles (needs 5 mm)"
             )
-        before = direction
-        center, direction, residual = shaft_line(bone, direction, bottom, top)
-        if np.linalg.norm(direction - before) < 1e-9:
+        line = shaft_line(bone, direction, bottom, top)
+        step = float(np.linalg.norm(line[1] - direction))
+        if not whole and least < RUN_OFF and step > 2.0 * least:
             break
-    return center, direction, residual
+        direction = line[1]
+        if step < least or whole:
+            found, least = line, step
+        if step < 1e-9:
+            break
+    return found
 
 
 def _posterior_line(

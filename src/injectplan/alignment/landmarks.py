@@ -14,17 +14,21 @@ from injectplan.alignment.femur import FemurFit, measure_femur
 from injectplan.alignment.fibula import part_fibula
 from injectplan.alignment.holes import close_slits
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
+from injectplan.alignment.plafond import PILON_ABOVE_MM, AnkleFit
 from injectplan.alignment.scatter import (
     PLAFOND_EDGE_SHARE,
     PLAFOND_SD_MM,
     PLATEAU_SD_MM,
     POSTERIOR_SD_MM,
     RATER_SD_MM,
+    ROUGH_PLAFOND,
+    ROUGH_PLANE,
+    ROUGH_TANGENT,
     TANGENT_SD_MM,
     center_point,
     tangent_point,
 )  # fmt: skip
-from injectplan.alignment.tibia import PILON_ABOVE_MM, TibiaFit, measure_tibia
+from injectplan.alignment.tibia import TibiaFit, measure_tibia
 from injectplan.alignment.values import FieldOfView, Landmark
 from injectplan.anatomy.model import Side
 from injectplan.errors import (
@@ -43,6 +47,7 @@ PELVIS = ("hip_bone", "opposite_hip_bone")
 MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
+MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
 
 
@@ -137,7 +142,9 @@ def fit_bones(
     told = _femur_tells(femur, fibula if together else None)
     shin = _tibia_tells(tibia, fibula)
     if parted and tibia is not None:  # it tells the side; where the two bones met, neither has landmarks
-        fibula, tibia = None, replace(tibia, plafond=None, malleolus=None, pilon_center=None, pilon_axis=None)
+        fibula = None
+        if tibia.ankle is not None:
+            tibia = replace(tibia, ankle=replace(tibia.ankle, plafond=None, malleolus=None, beside=None))
         names = ("lateral_malleolus", "medial_malleolus", "plafond_medial", "plafond_lateral", "pilon_medial")
         missing |= dict.fromkeys(names, "tibia and fibula are grown together: their lower ends are not told")
     found = _side(side, told, shin, together, notes)
@@ -148,12 +155,7 @@ def fit_bones(
     if tibia is not None:
         tibia_medial = _sign(tibia.across, handed * np.cross(tibia.proximal, -tibia.posterior))
     talus = None
-    if (
-        "talus" in ready
-        and tibia is not None
-        and tibia.plafond is not None
-        and tibia.ankle_center is not None
-    ):
+    if "talus" in ready and tibia is not None and tibia.ankle is not None:
         try:
             talus = measure_talus(ready["talus"], tibia)
         except LandmarkError as error:
@@ -257,9 +259,9 @@ def _tibia_tells(tibia: TibiaFit | None, fibula: Bone | None) -> tuple[float, fl
         aside = float((tibia.knee_center - center) @ tibia.across)
         if abs(aside) > 8.0:
             return _handed(np.sign(aside) * tibia.across, tibia.proximal, tibia.posterior), 1.0
-    if tibia.malleolus is not None and tibia.ankle_center is not None:
-        aside = float((tibia.malleolus - tibia.ankle_center) @ tibia.across)
-        if abs(aside) > 5.0:
+    if tibia.ankle is not None and tibia.ankle.beside is not None:
+        aside = float(tibia.ankle.beside @ tibia.across)
+        if abs(aside) > 0.25:
             return _handed(np.sign(aside) * tibia.across, tibia.proximal, tibia.posterior), 0.9
     return 0.0, 0.0
 
@@ -315,13 +317,20 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         if femur.hip is None:
             upper = ("femoral_neck_center", "femoral_neck_base", "upper_femoral_shaft_proximal")
             result |= dict.fromkeys(upper, femur.hip_missing)
+        elif femur.roughness_mm > MOST_ROUGH_MM:
+            result["head_neck_departure"] = (
+                f"the femur's surface is rough by {femur.roughness_mm:.1f} mm (limit {MOST_ROUGH_MM:g} mm): "
+                "where it leaves the head sphere by 1 mm is not told"
+            )
         elif femur.hip.alpha_point is None:
             result["head_neck_departure"] = "the contour nowhere leaves the head sphere by 1 mm"
     if tibia is None:
         result |= dict.fromkeys(tibial, "no tibia is among the bones")
-    elif tibia.ankle_center is None:
+    elif tibia.ankle is None:
         names = ("ankle_center", "plafond_medial", "medial_malleolus", "pilon_medial")
         result |= dict.fromkeys(names, tibia.ankle_missing)
+    else:
+        result |= tibia.ankle.missing
     if "fibula" not in ready:
         result["lateral_malleolus"] = "no fibula is among the bones"
     if "talus" not in ready:
@@ -339,9 +348,10 @@ def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
     if fits.talus is not None and fits.tibia is not None:
         ends = fits.talus.dome if fits.tibia_medial > 0 else fits.talus.dome[::-1]
         for name, at in zip(("talar_dome_medial", "talar_dome_lateral"), ends, strict=True):
+            # the talus has no shaft to tell its roughness: one scan's bones are alike
+            sd = float(np.hypot(PLATEAU_SD_MM, ROUGH_PLAFOND * fits.tibia.roughness_mm))
             result[name] = tangent_point(
-                at, fits.tibia.proximal, PLATEAU_SD_MM, "line along the dome's top", "talus",
-                fits.talus.edge_mm,
+                at, fits.tibia.proximal, sd, "line along the dome's top", "talus", fits.talus.edge_mm
             )  # fmt: skip
     return result | dict(fits.extra)
 
@@ -353,7 +363,8 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
     def pair(name: str, ends: tuple[Floats, Floats], normal: Floats, sd: float, method: str) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            result[name.format(side)] = tangent_point(at, normal, sd, method, "femoral condyles", edge)
+            moved = float(np.hypot(sd, ROUGH_TANGENT * f.roughness_mm))
+            result[name.format(side)] = tangent_point(at, normal, moved, method, "femoral condyles", edge)
 
     if f.head is not None:
         head = center_point(
@@ -391,7 +402,7 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
             "centroid of the shaft 10 mm below the crossing of neck and shaft axes", "", edge)  # fmt: skip
         for end, at in zip(("proximal", "distal"), f.hip.upper_shaft, strict=True):
             result[f"upper_femoral_shaft_{end}"] = center_point(at, 1.0, "axis of the upper shaft", "")
-        if f.hip.alpha_point is not None:
+        if f.hip.alpha_point is not None and f.roughness_mm <= MOST_ROUGH_MM:
             result["head_neck_departure"] = center_point(
                 f.hip.alpha_point, 1.5, "first anterior point off the head sphere", "", edge)  # fmt: skip
     return result
@@ -419,7 +430,8 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
     ) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            result[name.format(side)] = tangent_point(at, normal, sd, method, group, edge)
+            moved = float(np.hypot(sd, ROUGH_PLANE * t.roughness_mm))
+            result[name.format(side)] = tangent_point(at, normal, moved, method, group, edge)
 
     result["tibial_knee_center"] = center_point(
         t.knee_center,
@@ -433,35 +445,45 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
          "posterior tangent resting on both tibial condyles", "plateau")  # fmt: skip
     point, axis = t.shaft
     result |= _shaft("tibial_shaft", point, axis, t.length_mm, t.shaft_residual_mm)
-    if t.ankle_center is None:
-        return result
-    result["ankle_center"] = center_point(
-        t.ankle_center, RATER_SD_MM["ankle_center"], "centroid of the tibial plafond", "", edge
-    )
-    if t.plafond is None or t.malleolus is None or t.pilon_center is None:
-        return result
-    # some 600 mm² of surface: few vertices of a coarse mesh
-    sd = float(np.hypot(PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge))
-    pair("plafond_{}", t.plafond, t.proximal, sd, "plane on the plafond", "plafond")
-    result["medial_malleolus"] = center_point(t.malleolus, 2.4, "tip of the medial malleolus", "", edge)
-    inward = medial * t.across
+    return result if t.ankle is None else result | _ankle_landmarks(t, t.ankle, medial, fibula)
+
+
+def _ankle_landmarks(t: TibiaFit, ankle: AnkleFit, medial: float, fibula: Bone | None) -> dict[str, Landmark]:
+    edge = t.bone.edge_mm
+    result = {
+        "ankle_center": center_point(
+            ankle.center, RATER_SD_MM["ankle_center"], "centroid of the tibial plafond", "", edge
+        )
+    }
+    if ankle.plafond is not None:
+        # some 400 mm² of surface: few vertices of a coarse mesh
+        sd = float(np.linalg.norm([PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge, ROUGH_PLAFOND * t.roughness_mm]))
+        ends = ankle.plafond if medial > 0 else ankle.plafond[::-1]
+        for name, at in zip(("plafond_medial", "plafond_lateral"), ends, strict=True):
+            result[name] = tangent_point(
+                at, t.proximal, sd, "line of the plafond's middle towards the malleolus", "plafond", edge
+            )
+    if ankle.malleolus is not None:
+        result["medial_malleolus"] = center_point(
+            ankle.malleolus, 2.4, "tip of the medial malleolus", "", edge
+        )
     if fibula is not None:
-        beside = section_at(fibula, t.ankle_center + PILON_ABOVE_MM * t.proximal, t.proximal)
+        beside = section_at(fibula, ankle.center + PILON_ABOVE_MM * t.proximal, t.proximal)
         tip = malleolus_tip(fibula, t.proximal)
         if tip is not None:
             result["lateral_malleolus"] = center_point(tip, 2.4, "tip of the lateral malleolus", "", edge)
         if beside is not None:
             result["pilon_medial"] = center_point(
-                t.pilon_center, 1.2, "centroid of the tibia 8 mm above the plafond", "", edge
+                ankle.pilon_center, 1.2, "centroid of the tibia 8 mm above the plafond", "", edge
             )
             result["pilon_lateral"] = center_point(
                 beside, 1.2, "centroid of the fibula 8 mm above the plafond", "", edge
             )
-    elif t.pilon_axis is not None:
-        towards = t.pilon_axis if t.pilon_axis @ inward > 0 else -t.pilon_axis
+    elif ankle.beside is not None:
+        towards = ankle.beside if ankle.beside @ t.across * medial > 0 else -ankle.beside
         for name, sign in (("pilon_medial", 1.0), ("pilon_lateral", -1.0)):
             result[name] = center_point(
-                t.pilon_center + sign * 18.0 * towards, 2.0,
+                ankle.pilon_center + sign * 18.0 * towards, 2.0,
                 "from the tibia's centroid 8 mm above the plafond towards the malleolus",
                 "", edge)  # fmt: skip
     return result

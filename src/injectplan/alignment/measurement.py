@@ -11,6 +11,7 @@ import numpy as np
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
 from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widened
+from injectplan.alignment.identity import contradiction
 from injectplan.alignment.knee_only import Prediction, flexion_seen, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
 from injectplan.alignment.uncertainty import Spread, propagate
@@ -183,7 +184,7 @@ def _assemble(
     notes = list(notices) + _warnings(angles, residual)
     return Alignment(
         side=side, joint=joint, angles=angles, landmarks=dict(landmarks), field_of_view=field_of_view,
-        verdict=_verdict(joint, angles, missing, limit_deg, load, notes, predicted), cpak=cpak,
+        verdict=_verdict(joint, angles, missing, limit_deg, load, notes, predicted, residual), cpak=cpak,
         identity_residual_deg=residual, notices=tuple(notes),
         assumed=angles["hka_deg"].measure.assumed + angles["knee_flexion_deg"].measure.assumed,
     )  # fmt: skip
@@ -255,6 +256,7 @@ def _warnings(angles: Mapping[str, Angle], residual: float) -> list[Notice]:
 def _verdict(
     joint: Kind, angles: Mapping[str, Angle], missing: Mapping[str, str], limit_deg: float, load: Load,
     notes: list[Notice], predicted: Prediction | str | None,
+    residual: float,
 ) -> AlignmentVerdict:  # fmt: skip
     name, normal, sign = {
         "knee": ("hka_deg", 180.0, -1.0), "hip": ("nsa_deg", NSA_NORMAL_DEG, 1.0),
@@ -268,6 +270,11 @@ def _verdict(
         bent = f"the knee is {_bent(flexion.value)} (limit {MOST_FLEXION_DEG:g}°)"
         why = f"{bent}: HKA needs a straighter leg"
         return refuse(name, (why,), limit_deg=limit_deg, load=load)
+    rotation = angles["grood_suntay_deg.external_rotation"].measure
+    why = contradiction(residual, flexion.value, rotation.value) if joint == "knee" else ""
+    if why:
+        told = [note.message for note in notes if note.code == "knee_flexion"]
+        return refuse(name, (why, *told), limit_deg=limit_deg, load=load)
     reasons = []
     if measure.method.startswith("predicted"):
         outside = [missing[n] for n in ("hip_center", "ankle_center") if n in missing]

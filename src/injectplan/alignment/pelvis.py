@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import ConvexHull, KDTree, QhullError
 
-from injectplan.alignment.bones import Bone
-from injectplan.alignment.fits import Sphere, find_sphere, fit_plane, frame_of
+from injectplan.alignment.bones import Bone, edges_of
+from injectplan.alignment.fits import Sphere, find_sphere, fit_line, fit_plane, tukey
 from injectplan.alignment.scatter import center_point, tangent_point
 from injectplan.alignment.values import Landmark
 from injectplan.errors import ContradictionError, LandmarkError
@@ -33,7 +33,9 @@ RIM_SD_MM, EDGE_SD_MM, SPINE_SD_MM, SPINE_ALONG_SD_MM = 0.5, 1.4, 1.0, 3.0
 Region = Callable[[Floats, Floats], Bools]
 
 SOCKET_RADIUS_MM = (18.0, 38.0)  # the bony socket is 2 to 5 mm wider than the head (15 to 34 mm)
-RIM_BINS = 72
+RIM_BINS = 72  # even: the long axis may point either way
+RIM_SCALE_MM = 5.0
+START_LEAN_DEG = 15.0
 RIM_REACH_MM = 6.0  # how far the crest of the rim may stand off the socket's sphere
 SPINE_RATIO = (0.95, 1.75)  # distance of the spines over that of the sockets: 1.2 to 1.4
 PLANE_HEIGHT_MM = (50.0, 150.0)  # spines above the pubic tubercles: 80 to 110
@@ -74,18 +76,8 @@ def measure_socket(bone: Bone, head: Sphere | None = None, *, seed: int = 0) -> 
     """
     sphere, hollow = _socket_sphere(bone, seed) if head is None else _socket_around(bone, head)
     wall = bone.points[hollow]
-    opening = unit(np.average(sphere.center - wall, axis=0, weights=bone.weights[hollow]))
-    for _ in range(12):
-        rim = _rim(bone, sphere, opening)
-        if len(rim) < 0.5 * RIM_BINS:
-            raise LandmarkError(
-                f"the rim of the socket of {bone.name} is seen over {100 * len(rim) / RIM_BINS:.0f} % of its "
-                "round (needs 50 %)"
-            )
-        point, normal, residual = fit_plane(rim, np.ones(len(rim)), opening, 5.0)
-        before, opening = opening, normal
-        if np.linalg.norm(before - opening) < 1e-6:
-            break
+    outward = unit(np.average(sphere.center - wall, axis=0, weights=bone.weights[hollow]))
+    rim, (point, opening, residual) = _rim_plane(bone, sphere, outward)
     center = sphere.center + float((point - sphere.center) @ opening) * opening
     depth = float((sphere.center - center) @ opening)
     if residual > 4.0 or abs(depth) > 0.6 * sphere.radius_mm:
@@ -166,23 +158,80 @@ def _socket_around(bone: Bone, head: Sphere) -> tuple[Sphere, Bools]:
     return Sphere(center=head.center, radius_mm=radius, residual_mm=residual, coverage=share), hollow
 
 
-def _rim(bone: Bone, sphere: Sphere, opening: Floats) -> Floats:
-    """Crest of the rim in each of the half planes around the opening that has one, ordered by azimuth."""
-    u, v = frame_of(opening)
+def _rim_plane(bone: Bone, sphere: Sphere, outward: Floats) -> tuple[Floats, tuple[Floats, Floats, float]]:
+    """The rim and its plane (point, normal, residual), found in turn from several starts.
+
+    The crest found depends on the direction it is looked for from, so that one start may settle on one of
+    several planes. Of those the one that holds most of the crest counts (sum of Tukey's weights).
+    """
+    edges = _near_edges(bone, sphere)
+    long_axis = fit_line(bone.points, bone.weights)[1]
+    u = unit(long_axis - (long_axis @ outward) * outward)
+    v = np.cross(outward, u)
+    best, found = -1.0, None
+    for lean in (np.zeros(3), u, v, -u, -v):
+        opening = unit(outward + np.tan(np.radians(START_LEAN_DEG)) * lean)
+        for step in range(60):
+            rim = _rim(edges, sphere, opening, long_axis)
+            if len(rim) < 0.5 * RIM_BINS:
+                break
+            plane = fit_plane(rim, np.ones(len(rim)), opening, RIM_SCALE_MM)
+            # later steps grow shorter: two crests of like height would be taken in turn for ever
+            share = 1.0 / max(1.0, step - 12.0)
+            before, opening = opening, unit(share * plane[1] + (1.0 - share) * opening)
+            if np.linalg.norm(before - plane[1]) < 1e-9:
+                break
+        if len(rim) >= 0.5 * RIM_BINS:
+            held = float(tukey((rim - plane[0]) @ plane[1], RIM_SCALE_MM).sum())
+            if held > best + 1e-6:
+                best, found = held, (rim, plane)
+    if found is None:
+        raise LandmarkError(
+            f"the rim of the socket of {bone.name} is seen over {100 * len(rim) / RIM_BINS:.0f} % of its "
+            "round (needs 50 %)"
+        )
+    return found
+
+
+def _near_edges(bone: Bone, sphere: Sphere) -> Floats:
+    """Ends (k, 2, 3) from the sphere's centre of the bone's edges near it."""
     offset = bone.points - sphere.center
-    distance = np.linalg.norm(offset, axis=1)
-    near = np.flatnonzero(np.abs(distance - sphere.radius_mm) < RIM_REACH_MM)
-    offset, distance = offset[near], distance[near]
-    height = offset @ opening
-    polar = np.degrees(np.arctan2(np.linalg.norm(offset - height[:, None] * opening, axis=1), -height))
-    around = np.arctan2(offset @ v, offset @ u)
-    bins = np.floor((around + np.pi) / (2.0 * np.pi) * RIM_BINS).astype(int) % RIM_BINS
-    rim = []
-    for k in range(RIM_BINS):
-        mine = np.flatnonzero((bins == k) & (polar > 50.0) & (polar < 130.0))
-        if len(mine):
-            rim.append(near[mine[np.argmax(polar[mine])]])
-    return bone.points[rim]
+    near = np.abs(np.linalg.norm(offset, axis=1) - sphere.radius_mm) < RIM_REACH_MM
+    pairs = edges_of(bone.triangles)
+    return np.asarray(offset[pairs[near[pairs].any(axis=1)]])
+
+
+def _rim(edges: Floats, sphere: Sphere, opening: Floats, long_axis: Floats) -> Floats:
+    """Crest of the rim in each of the half planes around the opening that has one, ordered by azimuth.
+
+    The half planes are counted from the bone's own long axis; the crest is where the outline of the cut
+    surface comes furthest around the sphere.
+    """
+    u = unit(long_axis - (long_axis @ opening) * opening)
+    v = np.cross(opening, u)
+    x, y = edges @ u, edges @ v
+    turns = np.arctan2(y, x) * (RIM_BINS / (2.0 * np.pi))
+    step = turns[:, 1] - turns[:, 0]
+    step -= RIM_BINS * np.round(step / RIM_BINS)  # the short way round
+    start = np.where(step >= 0.0, turns[:, 0], turns[:, 0] + step)
+    first = np.ceil(start).astype(np.int64)
+    count = np.floor(start + np.abs(step)).astype(np.int64) - first + 1
+    edge = np.repeat(np.arange(len(edges)), np.maximum(count, 0))
+    k = first[edge] + np.arange(len(edge)) - np.repeat(np.cumsum(np.maximum(count, 0)), np.maximum(count, 0))
+    k = (k + np.maximum(count, 0)[edge]) % RIM_BINS
+    azimuth = k * (2.0 * np.pi / RIM_BINS)
+    side = y[edge] * np.cos(azimuth)[:, None] - x[edge] * np.sin(azimuth)[:, None]
+    t = side[:, 0] / np.where(side[:, 0] == side[:, 1], 1.0, side[:, 0] - side[:, 1])
+    at = edges[edge, 0] + t[:, None] * (edges[edge, 1] - edges[edge, 0])
+    distance = np.linalg.norm(at, axis=1)
+    height = at @ opening
+    polar = np.degrees(np.arctan2(np.linalg.norm(at - height[:, None] * opening, axis=1), -height))
+    kept = np.flatnonzero(
+        (np.abs(distance - sphere.radius_mm) < RIM_REACH_MM) & (polar > 50.0) & (polar < 130.0)
+    )
+    order = kept[np.lexsort((-polar[kept], k[kept]))]
+    crest = order[np.unique(k[order], return_index=True)[1]]
+    return np.asarray(sphere.center + at[crest])
 
 
 def pelvic_plane(side: SocketFit, opposite: SocketFit) -> PelvicPlane:

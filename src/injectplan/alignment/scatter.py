@@ -32,6 +32,9 @@ PLATEAU_SD_MM = 0.4
 PLAFOND_SD_MM = 0.35
 PLAFOND_EDGE_SHARE = 0.2  # assumed: 0.5 mm of white noise turned a plafond with 3 mm edges by 5°
 ALONG_SD_MM = 2.4
+# How far a rough surface moves a landmark across it, as a share of its roughness: measured on both CT legs
+# with correlated noise of 1 mm and 5, 10, 20 mm of correlation length. The plafond's line is short.
+ROUGH_TANGENT, ROUGH_PLANE, ROUGH_PLAFOND = 1.3, 0.9, 1.7
 EDGE_SHARE = 0.05  # assumed: a landmark's share of a coarse mesh's edge length
 
 

@@ -10,21 +10,27 @@ from injectplan.alignment.bones import (
     Bone,
     axis_candidates,
     bitangent,
+    face_areas,
     hull_area,
     hull_indices,
     main_loop,
     section,
     seen_until,
     shaft_line,
+    view_edge,
 )  # fmt: skip
 from injectplan.alignment.femur import knee_end
 from injectplan.alignment.fits import fit_plane, frame_of
+from injectplan.alignment.plafond import AnkleFit, measure_ankle
+from injectplan.alignment.roughness import shaft_roughness_mm
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
-PILON_ABOVE_MM = 8.0
+SMALL_MM = 55.0  # a plateau less wide may be a talus: 44 to 50 mm (assumed)
+END_MM = 6.0  # within which a rough or tilted cut lies (assumed)
+END_SHARE = 1.5  # level surface there over the section: rough cuts of a tibia 1.8 to 3.8, tali 0.6 to 1.3
 NOTCH_SCORE = (
     0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
 )
@@ -50,12 +56,14 @@ class TibiaFit:
     shaft: tuple[Floats, Floats]
     shaft_residual_mm: float
     length_mm: float
-    ankle_center: Floats | None
     ankle_missing: str
-    plafond: tuple[Floats, Floats] | None = None
-    malleolus: Floats | None = None
-    pilon_center: Floats | None = None
-    pilon_axis: Floats | None = None
+    ankle: AnkleFit | None
+    roughness_mm: float = 0.0
+
+    @property
+    def ankle_center(self) -> Floats | None:
+        """Centroid of the joint surface above the talus, None where it is not in view."""
+        return None if self.ankle is None else self.ankle.center
 
 
 def _plateau_score(bone: Bone, axis: Floats) -> float:
@@ -92,6 +100,18 @@ def find_plateau(bone: Bone, toward: Floats | None) -> tuple[Floats, float]:
             f"{PLATEAU_WIDTH_MM[1]:.0f} mm): check the units"
         )
     return axis, width
+
+
+def _ends_flat(bone: Bone, axis: Floats) -> bool:
+    """Whether the bone is open, or flat at its lower end as a cut leaves it, rough or not."""
+    if bone.cap is not None or len(bone.border):
+        return True
+    middle, area = face_areas(bone)
+    s, shown = middle @ axis, -(area @ axis)
+    low = float(s.min())
+    above = main_loop(section(bone, (low + END_MM) * axis, axis))
+    level = (s < low + END_MM) & (shown > 0.8 * np.linalg.norm(area, axis=1))
+    return above is not None and float(shown[level].sum()) > END_SHARE * above.area_mm2
 
 
 def _ring_axes(bone: Bone, y: Floats, at: Floats) -> tuple[Floats, Floats, float, float]:
@@ -161,13 +181,20 @@ def measure_tibia(
         )
     length = float(np.ptp(bone.points @ axis))
     whole = length > 2.7 * width
-    ankle, missing = None, ""
+    if not whole and width < SMALL_MM and length < 1.6 * width and not _ends_flat(bone, axis):
+        raise LandmarkError(
+            f"the {bone.name} is {length:.0f} mm long, {width:.0f} mm wide and not cut by the edge of the "
+            "view: a short bone (a talus?), not a tibia's knee end"
+        )
+    ankle: AnkleFit | None = None
+    missing = ""
     shaft_center, shaft_axis, residual = _tibia_shaft(bone, axis, width, whole=whole)
     y = shaft_axis
     top = bone.points[int(np.argmax(bone.points @ y))]
     at = top - 0.25 * width * y
     if not whole:
         missing = f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
+    edge = view_edge(bone, y)
     # the plateau is cut square to itself, so that its centre does not depend on where the ankle went
     up = y
     for _ in range(14):
@@ -185,8 +212,8 @@ def measure_tibia(
         at = knee - 0.14 * full * up
         if whole and not missing:
             try:
-                ankle = _ankle(bone, y, across, knee)
-                y = unit(knee - ankle[0])
+                ankle = measure_ankle(bone, y, across, knee, edge)
+                y = unit(knee - ankle.center)
             except LandmarkError as error:
                 missing = f"no ankle: {error}"
         if np.linalg.norm(at - before) < 1e-8:
@@ -212,14 +239,12 @@ def measure_tibia(
         point = knee + side * 0.24 * full * across
         return np.asarray(point + float((plane_point - point) @ normal) / float(y @ normal) * y)
 
-    extra = ankle if ankle is not None else (None,) * 5
     return TibiaFit(
         bone=bone, proximal=y, across=across, posterior=back, width_mm=full, knee_center=knee,
         plateaus=(on_plane(1.0), on_plane(-1.0)), plateau_normal=normal, plateau_residual_mm=plane_residual,
         posterior_rests=rests, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
-        length_mm=float(np.ptp(bone.points @ y)), ankle_center=extra[0], ankle_missing=missing,
-        plafond=None if ankle is None else (ankle[1], ankle[2]), malleolus=extra[3], pilon_center=extra[4],
-        pilon_axis=None if ankle is None else unit(ankle[1] - ankle[2]),
+        length_mm=float(np.ptp(bone.points @ y)), ankle_missing=missing, ankle=ankle,
+        roughness_mm=shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
     )  # fmt: skip
 
 
@@ -243,54 +268,3 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
         if np.linalg.norm(direction - before) < 1e-9:
             break
     return center, direction, residual
-
-
-def _ankle(
-    bone: Bone, y: Floats, across: Floats, knee: Floats
-) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Centre of the plafond, its two ends (first along `across`), malleolus, pilon's centroid."""
-    s = (bone.points - knee) @ y
-    low = float(s.min())
-    pilon = main_loop(section(bone, knee + (low + 30.0) * y, y))
-    if pilon is None:
-        raise LandmarkError("its lower end could not be cut")
-    axis_point = pilon.centroid
-    aside = bone.points - axis_point
-    aside = aside - (aside @ y)[:, None] * y
-    radius = float(np.sqrt(pilon.area_mm2 / np.pi))
-    down = (bone.normals @ y < -0.80) & (s < low + 28.0) & (np.linalg.norm(aside, axis=1) < 1.25 * radius)
-    if down.sum() < 6 or bone.weights[down].sum() < 150.0:
-        raise LandmarkError("the joint surface above the talus is not in view")
-    points, weights = bone.points[down], bone.weights[down]
-    order = np.argsort(s[down])
-    share = np.cumsum(weights[order]) / weights.sum()
-    middle = float(s[down][order][np.searchsorted(share, 0.6)])
-    near = np.abs(s[down] - middle) < 7.0
-    point, normal, residual = fit_plane(points[near], weights[near], -y, 2.5)
-    height = (points[near] - point) @ normal
-    inlier = np.abs(height) < 2.5
-    area = float(weights[near][inlier].sum())
-    if area < 150.0 or residual > 2.0 or normal @ y > -0.80:
-        raise LandmarkError(f"the plafond's fit covers {area:.0f} mm² (needs 150 mm²) or is too rough")
-    center = np.average(points[near][inlier], axis=0, weights=weights[near][inlier])
-    center = center - ((center - point) @ normal) * normal
-
-    tip = s < low + 6.0
-    malleolus = np.average(bone.points[tip], axis=0, weights=bone.weights[tip])
-    aside = malleolus - center
-    aside = aside - (aside @ y) * y
-    if not 8.0 < np.linalg.norm(aside) < 50.0 or (center - malleolus) @ y < 2.0:
-        raise LandmarkError("the medial malleolus does not stand beside the joint surface")
-    across = unit(aside) if aside @ across > 0 else -unit(aside)
-
-    def end(side: float) -> Floats:
-        at = center + side * 10.0 * across
-        return np.asarray(at - float((at - point) @ normal) / float(y @ normal) * y)
-
-    above = main_loop(section(bone, center + PILON_ABOVE_MM * y, y), center)
-    if above is None:
-        raise LandmarkError("its lower end could not be cut")
-    return (
-        center, end(1.0), end(-1.0), np.average(bone.points[tip], axis=0, weights=bone.weights[tip]),
-        above.centroid,
-    )  # fmt: skip

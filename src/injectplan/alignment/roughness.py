@@ -1,0 +1,43 @@
+"""How rough a bone's surface is, told by its shaft, which is smooth by nature."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from injectplan.alignment.bones import Bone
+from injectplan.alignment.fits import frame_of
+from injectplan.kernels.cast import Floats
+
+SHAFT = (0.3, 0.7)  # of the bone's length
+HARMONICS, POWERS = 5, 3
+# What the smooth shape leaves of four clean shafts from CT and four of an atlas: 0.16 to 0.29 mm.
+CLEAN_MM = 0.25
+
+
+def shaft_roughness_mm(bone: Bone, axis: Floats) -> float:
+    """Rms deviation of the shaft's surface from a smooth tube, mm, less that of a clean bone.
+
+    The distance from a curved centre line is fitted by harmonics around and powers along. A rough surface of
+    1 mm and a correlation length of 5, 10, 20 mm gives 0.9, 0.8, 0.5 mm; white noise of 0.5 mm gives 0.55.
+    axis : unit, along the shaft. Fewer than 200 vertices there tell nothing: 0.
+    """
+    height = bone.points @ axis
+    low, length = float(height.min()), float(np.ptp(height))
+    keep = (height > low + SHAFT[0] * length) & (height < low + SHAFT[1] * length)
+    if np.count_nonzero(keep) < 200:
+        return 0.0
+    u, v = frame_of(axis)
+    points, root = bone.points[keep], np.sqrt(bone.weights[keep])
+    along = np.vander((height[keep] - low - length * np.mean(SHAFT)) / (0.5 * length), POWERS + 1)
+
+    def rest(design: Floats, values: Floats) -> Floats:
+        found = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        return np.asarray(values - design @ found)
+
+    x, z = rest(along, points @ u), rest(along, points @ v)
+    around = np.arctan2(z, x)
+    waves = [np.ones_like(around)]
+    waves += [wave(k * around) for k in range(1, HARMONICS + 1) for wave in (np.cos, np.sin)]
+    tube = (np.stack(waves, axis=1)[:, :, None] * along[:, None, :]).reshape(len(around), -1)
+    off = rest(tube, np.hypot(x, z))
+    return float(np.sqrt(max(np.average(off**2, weights=root**2) - CLEAN_MM**2, 0.0)))
