@@ -15,7 +15,7 @@ demo: $(VENV)/.runtime ## run the main job on the built-in knee phantom
 	@$(BIN)/injectplan demo --out $(OUT)
 
 test: $(VENV)/.everything ## the whole suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.everything ## lint, types, layers, spelling
 	$(BIN)/ruff check .
