@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from injectplan.alignment import Line
@@ -184,14 +185,17 @@ def _sides(side: str) -> tuple[str, str]:
 
 def _decorate_plane(axis: Axes, title: str, words: tuple[str, ...], half_mm: float) -> None:
     left, right, top, bottom = words
-    style: dict[str, Any] = {"color": "white", "fontsize": 8, "ha": "center", "va": "center"}
+    outlined = [withStroke(linewidth=2.5, foreground="black")]  # to be read over fat as well
+    style: dict[str, Any] = {
+        "color": "white", "fontsize": 8, "ha": "center", "va": "center", "path_effects": outlined
+    }  # fmt: skip
     axis.text(-0.95 * half_mm, 0, left, rotation=90, **style)
     axis.text(0.95 * half_mm, 0, right, rotation=90, **style)
     axis.text(0, 0.94 * half_mm, top, **style)
     axis.text(0, -0.94 * half_mm, bottom, **style)
     x, y = 0.55 * half_mm, -0.86 * half_mm
-    axis.plot([x, x + 20], [y, y], color="white", lw=2)
-    axis.text(x + 10, y + 3, "20 mm", color="white", fontsize=7, ha="center")
+    axis.plot([x, x + 20], [y, y], color="white", lw=2, path_effects=outlined)
+    axis.text(x + 10, y + 3, "20 mm", color="white", fontsize=7, ha="center", path_effects=outlined)
     axis.set_title(title, fontsize=10)
     axis.set_xlim(-half_mm, half_mm)
     axis.set_ylim(-half_mm, half_mm)
@@ -339,6 +343,8 @@ def _depth_scale(axis: Axes, mm: float, height: int, width: int) -> None:
     right = width - 0.03 * width
     axis.plot([right - 10 / mm, right], [height * 0.965] * 2, color="white", lw=2)
     axis.text(right - 5 / mm, height * 0.945, "10 mm", color="white", fontsize=7, ha="center")
+    axis.set_xlim(-0.5, width - 0.5)  # the ticks outside must not make room for themselves
+    axis.set_ylim(height - 0.5, -0.5)
 
 
 # --- plots --------------------------------------------------------------------------------------------------

@@ -221,7 +221,8 @@ def _highlights(preview: Preview) -> list[tuple[int, str]]:
     chosen = []
     if dry:
         contrast = preview.contrasts[dry[-1]].score
-        chosen.append((dry[-1], f"The tip at its target; visibility of the needle {contrast:.2f} of 1."))
+        seen = f"The tip at its target; visibility of the needle {contrast:.2f} of 1."
+        chosen.append((dry[-1], f"{seen} Pink: where it is; its echo lies where 1540 m/s would put it."))
     if wet:
         chosen.append((wet[-1], f"After {preview.injected_ml[wet[-1]]:.1f} mL: fluid opens the recess."))
     return chosen
