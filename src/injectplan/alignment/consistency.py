@@ -204,33 +204,30 @@ def _middle(points: Points, medial: str, lateral: str) -> Floats | None:
     return None
 
 
+def _rear_tells(points: Points, bone: str, rear: str, fronts: tuple[tuple[str, ...], ...]) -> float:
+    """What a bone's rear pair tells against the first of some landmarks ahead of it that are all there."""
+    medial, lateral = f"posterior_medial_{rear}", f"posterior_lateral_{rear}"
+    middle = _middle(points, medial, lateral)
+    if middle is None:
+        return 0.0
+    across = unit(points[medial] - points[lateral])
+    told = (_behind(points, bone, middle, f, across) for f in fronts if all(n in points for n in f))
+    return next((t for t in told if t), 0.0)
+
+
 def _femur_tells(points: Points) -> tuple[float, str]:
-    rear = _middle(points, "posterior_medial_condyle", "posterior_lateral_condyle")
-    if rear is None:
-        return 0.0, ""
-    medial = points["posterior_medial_condyle"] - points["posterior_lateral_condyle"]
-    for fronts in (
+    fronts = (
         ("distal_medial_condyle", "distal_lateral_condyle"), ("medial_epicondyle", "lateral_epicondyle"),
         ("femoral_knee_center",),
-    ):  # fmt: skip
-        if all(n in points for n in fronts):
-            told = _behind(points, "femur", rear, fronts, unit(medial))
-            if told:
-                return told, "the posterior condyles"
-    return 0.0, ""
+    )  # fmt: skip
+    told = _rear_tells(points, "femur", "condyle", fronts)
+    return told, "the posterior condyles" if told else ""
 
 
 def _tibia_tells(points: Points) -> tuple[float, str]:
-    rear = _middle(points, "posterior_medial_plateau", "posterior_lateral_plateau")
-    if rear is None:
-        return 0.0, ""
-    medial = points["posterior_medial_plateau"] - points["posterior_lateral_plateau"]
-    for fronts in (("medial_plateau", "lateral_plateau"), ("tibial_knee_center",)):
-        if all(n in points for n in fronts):
-            told = _behind(points, "tibia", rear, fronts, unit(medial))
-            if told:
-                return told, "the posterior plateaus"
-    return 0.0, ""
+    fronts = (("medial_plateau", "lateral_plateau"), ("tibial_knee_center",))
+    told = _rear_tells(points, "tibia", "plateau", fronts)
+    return told, "the posterior plateaus" if told else ""
 
 
 def _bend_tells(points: Points) -> tuple[float, str]:
