@@ -73,7 +73,12 @@ def view(joint: JointModel, name: str) -> tuple[Probe, Pose, Floats]:
     probe = replace(PROBES["linear-12"], depth_mm=30.0, width_mm=38.0)
     lean = np.radians(12.0)  # towards the foot, whose back rises before the probe
     down = -np.cos(lean) * a.anterior - np.sin(lean) * a.proximal
-    return probe, standing(joint, at + 9.0 * a.proximal, down, a.proximal), at
+    stood = standing(joint, at + 9.0 * a.proximal, down, a.proximal)
+    return (
+        probe,
+        Pose(stood.rotation, stood.translation_mm + 2.0 * unit(down)),
+        at,
+    )  # pressed on: the skin dips
 
 
 def needle_in_plane(
