@@ -17,7 +17,7 @@ from injectplan.kernels import CACHE_FOLDER, set_threads
 from injectplan.kernels.bvh import build_bvh, signed_distances
 
 PACKAGES = (
-    "injectplan", "numpy", "scipy", "numba", "llvmlite", "vtk", "pyvista", "SimpleITK", "nibabel",
+    "injectplan", "numpy", "scipy", "numba", "llvmlite", "vtk", "SimpleITK", "nibabel",
     "pydicom", "highdicom",
 )  # fmt: skip
 

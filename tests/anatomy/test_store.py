@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from injectplan.anatomy import store
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.measures import chord_volume_ml, model_document, voxel_volume_ml
 from injectplan.anatomy.model import Cavity, Recess, Subject
@@ -73,6 +74,40 @@ def test_a_joint_comes_back_bit_for_bit(joint, saved):
     assert time.perf_counter() - started < 1.0
     assert same(joint, loaded)
     assert loaded.seconds == {}
+
+
+def test_what_is_met_twice_is_written_once_and_is_one_again(joint, saved):
+    """A cavity stands among the structures too: its tree must not be built twice."""
+    cavity = joint.structures["femoral_cartilage"].surface
+    twice = dataclasses.replace(joint, cavity=dataclasses.replace(joint.cavity, surface=cavity))
+    store.write_arrays(saved / "twice.npz", twice)
+    loaded = store.read_arrays(saved / "twice.npz")
+    assert same(twice, loaded)
+    assert loaded.cavity.surface is loaded.structures["femoral_cartilage"].surface
+    assert loaded.cavity.field.values is loaded.cavity.distension.values
+
+
+@pytest.mark.parametrize("rest", [np.float32(np.inf), np.float32(np.nan), np.float32(-0.0), np.float32(3.0)])
+def test_an_array_that_is_mostly_one_value_takes_little_room_and_keeps_every_bit(joint, tmp_path, rest):
+    values = np.full((40, 50, 60), rest, np.float32)
+    values[3:9, 4:20, 5:25] = np.linspace(-1, 1, 6 * 16 * 20, dtype=np.float32).reshape(6, 16, 20)
+    values[3, 4, 5:8] = np.nan, -0.0, 0.0
+    field = Field(np.zeros(3), 1.0, values)
+    kept = dataclasses.replace(joint, cavity=dataclasses.replace(joint.cavity, field=field))
+    store.write_arrays(tmp_path / "sparse.npz", kept)
+    store.write_arrays(tmp_path / "dense.npz", joint)
+    assert same(kept, store.read_arrays(tmp_path / "sparse.npz"))
+    more = (tmp_path / "sparse.npz").stat().st_size - (tmp_path / "dense.npz").stat().st_size
+    assert more < values.nbytes / 8
+
+
+def test_a_joint_of_the_first_version_is_still_read(joint, tmp_path, monkeypatch):
+    """It held every array whole."""
+    monkeypatch.setattr(store, "VERSION", 1)
+    monkeypatch.setattr(store, "LITTLE", 10**12)
+    store.write_arrays(tmp_path / "first.npz", joint)
+    monkeypatch.undo()
+    assert same(joint, store.read_arrays(tmp_path / "first.npz"))
 
 
 def test_the_same_joint_gives_the_same_bytes(joint, saved, tmp_path_factory):

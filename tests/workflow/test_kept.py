@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from injectplan.alignment.values import Landmark
 from injectplan.anatomy.model import JointModel
 from injectplan.anatomy.store import ARRAYS, write_arrays
+from injectplan.errors import RefusedError
 from injectplan.workflow import kept
-from injectplan.workflow.kept import MOST_JOINTS, kept_files, kept_joint
+from injectplan.workflow.kept import MOST_JOINTS, kept_files, kept_joint, kept_value
 from oracles_planning import shell_joint
 
 RECIPE: dict[str, object] = {"seed": 1, "files": {"labelmap": "ab"}}
@@ -190,3 +193,76 @@ def test_copies_go_with_their_joint(folder: Path, tmp_path: Path) -> None:
     kept_joint({"seed": "last"}, Builder())
     assert {p.stem for p in folder.glob("*.files")} <= {p.stem for p in folder.glob("*.npz")}
     assert len(list(folder.glob("*.files"))) == MOST_JOINTS - 1
+
+
+class Measurer:
+    """Gives a value that follows from a joint alone, and counts how often it was asked to."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked, self.error = 0, error
+
+    def __call__(self) -> Landmark:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return Landmark(position_mm=np.array([1.0, 2.0, 3.0]), method="fit", details={"rms_mm": 0.1})
+
+
+def test_a_value_measured_on_a_kept_joint_is_kept_with_it(folder: Path) -> None:
+    kept_joint(RECIPE, Builder())
+    measure = Measurer()
+    first, second = (kept_value(RECIPE, "axes", measure) for _ in range(2))
+    assert measure.asked == 1
+    assert first.to_json() == second.to_json()
+    for recipe in ({**RECIPE, "seed": 2}, None):
+        kept_value(recipe, "axes", measure)
+    assert measure.asked == 3
+    assert len(list(folder.glob("*.axes"))) == 1, "nothing is kept beside a joint that is not there"
+
+
+def test_a_refusal_is_not_kept(folder: Path) -> None:
+    kept_joint(RECIPE, Builder())
+    refuse = Measurer(RefusedError("no femur"))
+    for _ in range(2):
+        with pytest.raises(RefusedError):
+            kept_value(RECIPE, "axes", refuse)
+    assert refuse.asked == 2
+
+
+def test_a_damaged_value_is_measured_anew(folder: Path) -> None:
+    kept_joint(RECIPE, Builder())
+    measure = Measurer()
+    kept_value(RECIPE, "axes", measure)
+    (path,) = folder.glob("*.axes")
+    whole = path.read_bytes()
+    for damaged in (whole[:-7], whole[:20], b"", whole[:40] + b"?" + whole[41:]):
+        path.write_bytes(damaged)
+        kept_value(RECIPE, "axes", measure)
+        assert path.read_bytes() == whole
+    assert measure.asked == 5
+
+
+def test_a_value_that_names_anything_else_is_never_made(folder: Path, tmp_path: Path) -> None:
+    """A pickle can name any function; a kept one may name arrays and this program's records alone."""
+
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    kept_joint(RECIPE, Builder())
+    measure = Measurer()
+    kept_value(RECIPE, "axes", measure)
+    (path,) = folder.glob("*.axes")
+    packed = pickle.dumps(Hostile())
+    path.write_bytes(hashlib.sha256(packed).digest() + packed)
+    kept_value(RECIPE, "axes", measure)
+    assert measure.asked == 2
+    assert not (tmp_path / "made").exists()
+
+
+def test_values_go_with_their_joint(folder: Path) -> None:
+    for seed in range(MOST_JOINTS + 2):
+        kept_joint({"seed": seed}, Builder())
+        kept_value({"seed": seed}, "axes", Measurer())
+    kept_joint({"seed": "last"}, Builder())
+    assert {p.stem for p in folder.glob("*.axes")} <= {p.stem for p in folder.glob("*.npz")}

@@ -1,7 +1,8 @@
 """Saved joints: a folder that later commands load whole in under a second.
 
-`joint.npz` holds every array uncompressed and the rest as JSON; it alone is read back. Beside it stand the
-forms that other programs read: `model.json`, `surfaces/*.vtp`, `labels.nrrd`, `thickness_*.nii.gz`.
+`joint.npz` holds every array once, those that are mostly one value without it, and the rest as JSON; it
+alone is read back. Beside it stand the forms that other programs read: `model.json`, `surfaces/*.vtp`,
+`labels.nrrd`, `thickness_*.nii.gz`.
 `joint.sha256` lists the hash of each but model.json (which holds timings); a joint whose files do not match
 it is refused, because a plan must not be made on half a joint or on one edited in part.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,10 +47,17 @@ from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)  # the first version wrote every array whole
+MOSTLY = 0.5  # an array of which more than this share is one value is written without it
+LITTLE = 4096  # smaller arrays are written whole
 WRITERS = 2  # files written at a time
 ARRAYS, HASHES = "joint.npz", "joint.sha256"
 _Json = dict[str, Any]
+
+
+def _bytes_of(array: Array) -> Array:
+    return array.ravel().view(np.uint8)
 
 
 class _Writer:
@@ -56,13 +65,38 @@ class _Writer:
 
     def __init__(self) -> None:
         self.arrays: dict[str, Array] = {}
+        self._written: dict[tuple[str, tuple[int, ...]], list[tuple[Array, str | _Json]]] = {}
 
-    def put(self, array: Any) -> str | None:
+    def put(self, array: Any) -> str | _Json | None:
+        """Return how `_Reader.get` finds an array again; of two with the same bytes one is written."""
         if array is None:
             return None
+        whole = np.ascontiguousarray(array)
+        alike = self._written.setdefault((whole.dtype.str, whole.shape), [])
+        for other, place in alike:
+            if other is whole or np.array_equal(_bytes_of(other), _bytes_of(whole)):
+                return place
+        alike.append((whole, self._sparse(whole) or self._add(whole)))
+        return alike[-1][1]
+
+    def _add(self, array: Array) -> str:
         name = f"a{len(self.arrays)}"
-        self.arrays[name] = np.ascontiguousarray(array)
+        self.arrays[name] = array
         return name
+
+    def _sparse(self, array: Array) -> _Json | None:
+        """Write what differs, bit for bit, from an array's first value; None where that is not worth it."""
+        if array.size < LITTLE or array.dtype.itemsize not in (1, 2, 4, 8):
+            return None
+        flat = array.ravel()
+        bits = flat.view(f"u{array.dtype.itemsize}")
+        differs = bits != bits[0]
+        if np.count_nonzero(differs) > (1.0 - MOSTLY) * array.size:
+            return None
+        return {
+            "shape": list(array.shape), "fill": self._add(flat[:1]),
+            "differs": self._add(np.packbits(differs)), "values": self._add(flat[differs]),
+        }  # fmt: skip
 
     def surface(self, surface: Surface | None) -> _Json | None:
         if surface is None:
@@ -152,16 +186,32 @@ class _Reader:
 
     def __init__(self, arrays: Mapping[str, Array]) -> None:
         self.arrays = arrays
+        self._surfaces: dict[tuple[str, str], Surface] = {}
+        self._whole: dict[str, Array] = {}
 
-    def get(self, name: str | None) -> Any:
+    def get(self, name: str | _Json | None) -> Any:
         if name is None:
             return None
-        array = self.arrays[name]
+        array = self.arrays[name] if isinstance(name, str) else self._filled(name)
         array.setflags(write=False)
         return array
 
+    def _filled(self, data: _Json) -> Array:
+        if data["values"] in self._whole:
+            return self._whole[data["values"]]
+        fill = self.arrays[data["fill"]]
+        whole = np.full(math.prod(data["shape"]), fill[0], fill.dtype)
+        differs = np.unpackbits(self.arrays[data["differs"]], count=whole.size).view(np.bool_)
+        whole[differs] = self.arrays[data["values"]]
+        return self._whole.setdefault(data["values"], whole.reshape(data["shape"]))
+
     def surface(self, data: _Json | None) -> Any:
-        return None if data is None else Surface(self.get(data["vertices"]), self.get(data["triangles"]))
+        """A surface written twice is one surface again: its tree is then built once."""
+        if data is None:
+            return None
+        arrays = self.get(data["vertices"]), self.get(data["triangles"])
+        named = str(data["vertices"]), str(data["triangles"])
+        return self._surfaces.setdefault(named, Surface(*arrays))
 
     def field(self, data: _Json) -> Field:
         return Field(self.get(data["origin"]), float(data["spacing"]), self.get(data["values"]))
@@ -365,7 +415,7 @@ def read_arrays(path: Path) -> JointModel:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         data = json.loads(arrays.pop("joint").tobytes().decode())
-        if data["version"] != VERSION:
+        if data["version"] not in READABLE:
             raise FileError(f"{name}: saved by another version; write the joint again")
         return _Reader(arrays).joint(data)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -58,14 +58,18 @@ def write_surface(
     surface: Surface,
     point_data: Mapping[str, npt.NDArray[Any]] | None = None,
     color: tuple[int, int, int] = (200, 200, 200),
+    notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a surface in RAS mm as .vtp (with arrays on its vertices), .stl, .ply or .glb (metres, y up)."""
+    """Write a surface in RAS mm as .vtp, .stl, .ply or .glb (metres, y up).
+
+    point_data, notes : arrays on its vertices and short texts about it, in a .vtp.
+    """
     path = Path(path)
     vertices, triangles = surface.vertices_mm, surface.triangles
     with atomic_file(path) as part:
         match path.suffix.lower():
             case ".vtp":
-                write_vtp(part, vertices, triangles, point_data)
+                write_vtp(part, vertices, triangles, point_data, notes)
             case ".stl":
                 write_stl(part, vertices, triangles)
             case ".ply":

@@ -147,10 +147,20 @@ class _Stream:
         return b"".join(parts)
 
 
+def _note(name: str, text: str) -> str:
+    """A text as field data: VTK writes one as its characters' codes, ended by a 0."""
+    codes = " ".join(str(code) for code in (*text.encode(), 0))
+    return f'<DataArray type="String" Name="{name}" NumberOfTuples="1" format="ascii">{codes}</DataArray>'
+
+
 def write_vtp(
-    path: Path, vertices: Floats, triangles: Ints, point_data: Mapping[str, npt.NDArray[Any]] | None = None
-) -> None:
-    """Write points, triangles and arrays on the points, zlib-compressed; opens in ParaView and 3D Slicer."""
+    path: Path, vertices: Floats, triangles: Ints, point_data: Mapping[str, npt.NDArray[Any]] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Write points, triangles and arrays on the points, zlib-compressed; opens in ParaView and 3D Slicer.
+
+    notes : field data, short texts about the whole.
+    """
 
     def block(name: str, array: npt.NDArray[Any], width: int = 1) -> str:
         array = np.ascontiguousarray(array)
@@ -168,13 +178,15 @@ def write_vtp(
         block(name, array, array.shape[1] if array.ndim == 2 else 1)
         for name, array in (point_data or {}).items()
     )
+    told = "".join(_note(name, text) for name, text in (notes or {}).items())
+    field_data = f"<FieldData>{told}</FieldData>\n" if told else ""
     offsets = np.arange(1, len(triangles) + 1, dtype=np.int64) * 3
     polygons = block("connectivity", triangles.astype(np.int64).ravel()) + block("offsets", offsets)
     path.write_text(
         '<?xml version="1.0"?>\n<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" '
         'header_type="UInt64" compressor="vtkZLibDataCompressor">\n<PolyData>\n'
-        f'<Piece NumberOfPoints="{len(vertices)}" NumberOfVerts="0" NumberOfLines="0" NumberOfStrips="0" '
-        f'NumberOfPolys="{len(triangles)}">\n<PointData>{arrays}</PointData>\n'
+        f'{field_data}<Piece NumberOfPoints="{len(vertices)}" NumberOfVerts="0" NumberOfLines="0" '
+        f'NumberOfStrips="0" NumberOfPolys="{len(triangles)}">\n<PointData>{arrays}</PointData>\n'
         f"<Points>{block('Points', vertices.astype(np.float64), 3)}</Points>\n"
         f"<Polys>{polygons}</Polys>\n</Piece>\n</PolyData>\n</VTKFile>\n",
         encoding="utf-8",

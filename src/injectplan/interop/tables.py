@@ -6,9 +6,9 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pyvista as pv
 
 from injectplan.files import atomic_file
+from injectplan.imaging import write_surface
 from injectplan.measure import NOT_A_DEVICE
 from injectplan.planning.documents import confirmed
 from injectplan.planning.values import Plan
@@ -48,12 +48,6 @@ def write_plan_csv(plan: Plan, path: str | Path) -> None:
 def write_skin_map(plan: Plan, path: str | Path) -> None:
     """Write the skin (RAS mm) with `entry_quality` on its vertices: 0 no way in, up to 1, NaN not tried."""
     confirmed(plan)
-    faces = np.hstack(
-        [np.full((len(plan.skin.triangles), 1), 3, np.int64), plan.skin.triangles.astype(np.int64)]
-    )
-    mesh = pv.PolyData(np.array(plan.skin.vertices_mm), faces.ravel())
-    mesh.field_data["purpose"] = [NOT_A_DEVICE]
-    mesh.point_data["entry_quality"] = np.array(plan.skin_quality, dtype=np.float32)
-    mesh.field_data["frame"] = np.array(["RAS mm"])
-    with atomic_file(path) as part:
-        mesh.save(part, binary=True)
+    quality = np.asarray(plan.skin_quality, dtype=np.float32)
+    notes = {"purpose": NOT_A_DEVICE, "frame": "RAS mm"}
+    write_surface(path, plan.skin, {"entry_quality": quality}, notes=notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,28 +21,44 @@ DEPTH = HALVE_FROM + 32
 
 
 @kernel
-def _box_of(order, begin, end, lows, highs, box, node):
-    for k in range(3):
-        low, high = np.inf, -np.inf
-        for i in range(begin, end):
-            low, high = min(low, lows[order[i], k]), max(high, highs[order[i], k])
-        box[node, k], box[node, 3 + k] = low, high
+def triangle_boxes(vertices, faces, boxes):
+    """Write each triangle's box, (m, 6): lowest corner, then highest."""
+    for i in range(faces.shape[0]):
+        a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
+        for k in range(3):
+            x, y, z = vertices[a, k], vertices[b, k], vertices[c, k]
+            boxes[i, k], boxes[i, 3 + k] = min(x, y, z), max(x, y, z)
 
 
 @kernel
-def _fill_bins(order, begin, end, lows, highs, c_low, scale, count, box):
+def _measure(boxes, begin, end, box, centers):
+    """Write a range's box and the lowest and highest doubled centres of its triangles, (6,) each."""
+    for k in range(3):
+        low, high, first, last = np.inf, -np.inf, np.inf, -np.inf
+        for i in range(begin, end):
+            a, b = boxes[i, k], boxes[i, 3 + k]
+            low, high = min(low, a), max(high, b)
+            first, last = min(first, a + b), max(last, a + b)
+        box[k], box[3 + k], centers[k], centers[3 + k] = low, high, first, last
+
+
+@kernel
+def _fill_bins(boxes, begin, end, centers, scale, count, bins):
     """Count the triangles of each axis's bins and widen the bins' boxes, (3, BINS) and (3, BINS, 6)."""
     count[:] = 0
-    box[:, :, :3] = np.inf
-    box[:, :, 3:] = -np.inf
+    bins[:, :, :3] = np.inf
+    bins[:, :, 3:] = -np.inf
     for i in range(begin, end):
-        t = order[i]
+        a0, a1, a2, b0, b1, b2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3], boxes[i, 4], boxes[i, 5]
         for axis in range(3):
-            b = min(BINS - 1, int((lows[t, axis] + highs[t, axis] - c_low[axis]) * scale[axis]))
+            b = min(BINS - 1, int((boxes[i, axis] + boxes[i, 3 + axis] - centers[axis]) * scale[axis]))
             count[axis, b] += 1
-            for k in range(3):
-                box[axis, b, k] = min(box[axis, b, k], lows[t, k])
-                box[axis, b, 3 + k] = max(box[axis, b, 3 + k], highs[t, k])
+            bins[axis, b, 0] = min(bins[axis, b, 0], a0)
+            bins[axis, b, 1] = min(bins[axis, b, 1], a1)
+            bins[axis, b, 2] = min(bins[axis, b, 2], a2)
+            bins[axis, b, 3] = max(bins[axis, b, 3], b0)
+            bins[axis, b, 4] = max(bins[axis, b, 4], b1)
+            bins[axis, b, 5] = max(bins[axis, b, 5], b2)
 
 
 @kernel
@@ -51,11 +68,18 @@ def _half_area(box):
 
 
 @kernel
-def _best_split(count, box, size, scale):
-    """Return (axis, last bin on the left) of the cheapest split, axis -1 when there is none."""
+def _widen(box, other):
+    for k in range(3):
+        box[k], box[3 + k] = min(box[k], other[k]), max(box[3 + k], other[3 + k])
+
+
+@kernel
+def _best_split(count, bins, size, scale, grown, right):
+    """Return (axis, last bin on the left) of the cheapest split, axis -1 when there is none.
+
+    grown, right : scratch, (6,) and (BINS,).
+    """
     best, best_axis, best_bin = np.inf, -1, -1
-    right = np.empty(BINS)
-    grown = np.empty(6)
     for axis in range(3):
         if scale[axis] == 0.0:
             continue
@@ -63,17 +87,13 @@ def _best_split(count, box, size, scale):
         total = 0
         for b in range(BINS - 1, 0, -1):
             total += count[axis, b]
-            for k in range(3):
-                grown[k] = min(grown[k], box[axis, b, k])
-                grown[3 + k] = max(grown[3 + k], box[axis, b, 3 + k])
+            _widen(grown, bins[axis, b])
             right[b] = total * _half_area(grown) if total > 0 else 0.0
         grown[:3], grown[3:] = np.inf, -np.inf
         total = 0
         for b in range(BINS - 1):
             total += count[axis, b]
-            for k in range(3):
-                grown[k] = min(grown[k], box[axis, b, k])
-                grown[3 + k] = max(grown[3 + k], box[axis, b, 3 + k])
+            _widen(grown, bins[axis, b])
             if total == 0 or total == size:
                 continue
             cost = total * _half_area(grown) + right[b + 1]
@@ -83,70 +103,93 @@ def _best_split(count, box, size, scale):
 
 
 @kernel
-def _centers_range(order, begin, end, lows, highs, c_low, scale):
-    """Write the lowest doubled centre and the bins per doubled mm, 0 on an axis all centres share."""
-    for k in range(3):
-        low, high = np.inf, -np.inf
-        for i in range(begin, end):
-            c = lows[order[i], k] + highs[order[i], k]
-            low, high = min(low, c), max(high, c)
-        c_low[k] = low
-        # an extent of rounding only would overflow the scale
-        scale[k] = BINS / (high - low) if high - low > 1e-30 else 0.0
+def _join(bins, axis, first, last, box):
+    """Write the box of an axis's bins `first` to `last` - 1."""
+    box[:3], box[3:] = np.inf, -np.inf
+    for b in range(first, last):
+        _widen(box, bins[axis, b])
 
 
 @kernel
-def _partition(order, begin, end, lows, highs, axis, last, c_low, scale, scratch):
-    """Move the triangles of bins up to `last` to the front, keeping their order; return where they end."""
-    left, held = begin, 0
+def _partition(boxes, order, begin, end, axis, last, centers, scale, held, held_order, halves):
+    """Move the triangles of bins up to `last` to the front, keeping their order; return where they end.
+
+    halves : (2, 6), gets the lowest and highest doubled centres on either side.  held, held_order : scratch.
+    """
+    left, n = begin, 0
+    halves[:, :3], halves[:, 3:] = np.inf, -np.inf
     for i in range(begin, end):
-        t = order[i]
-        if min(BINS - 1, int((lows[t, axis] + highs[t, axis] - c_low[axis]) * scale[axis])) <= last:
-            order[left] = t
+        middle = boxes[i, axis] + boxes[i, 3 + axis]
+        side = 0 if min(BINS - 1, int((middle - centers[axis]) * scale[axis])) <= last else 1
+        for k in range(3):
+            c = boxes[i, k] + boxes[i, 3 + k]
+            halves[side, k], halves[side, 3 + k] = min(halves[side, k], c), max(halves[side, 3 + k], c)
+        if side == 0:
+            for k in range(6):
+                boxes[left, k] = boxes[i, k]
+            order[left] = order[i]
             left += 1
         else:
-            scratch[held] = t
-            held += 1
-    for i in range(held):
-        order[left + i] = scratch[i]
+            for k in range(6):
+                held[n, k] = boxes[i, k]
+            held_order[n] = order[i]
+            n += 1
+    boxes[left:end] = held[:n]
+    order[left:end] = held_order[:n]
     return left
 
 
 @kernel
-def _build_binary(lows, highs, order, box, first, size):
-    """Fill a binary tree's nodes and sort `order`; return how many nodes there are.
+def _build_binary(boxes, order, box, first, size):
+    """Fill a binary tree's nodes, sorting `order` and with it `boxes`; return how many nodes there are.
 
     Children of node i are first[i] and first[i] + 1 where size[i] is 0, else it holds size[i] triangles from
-    first[i] on. Wald (2007), doi:10.1109/RT.2007.4342588.
+    first[i] on. Wald (2007), doi:10.1109/RT.2007.4342588. The boxes move with their triangles, because
+    reading them where they first stood waits for memory.
     """
     n = order.shape[0]
-    stack = np.empty((2 * DEPTH, 4), np.int64)
+    stack, ranges = np.empty((2 * DEPTH, 4), np.int64), np.empty((2 * DEPTH, 6))
     stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = 0, 0, n, 0
+    _measure(boxes, 0, n, box[0], ranges[0])
     waiting, used = 1, 1
     count, bins = np.empty((3, BINS), np.int64), np.empty((3, BINS, 6))
-    c_low, scale, scratch = np.empty(3), np.empty(3), np.empty(n, np.int32)
+    scale, centers, halves = np.empty(3), np.empty(6), np.empty((2, 6))
+    grown, right = np.empty(6), np.empty(BINS)
+    held, held_order = np.empty((n, 6)), np.empty(n, np.int32)
     while waiting > 0:
         waiting -= 1
         node, begin, end, level = (
             stack[waiting, 0], stack[waiting, 1], stack[waiting, 2], stack[waiting, 3],
         )  # fmt: skip
-        _box_of(order, begin, end, lows, highs, box, node)
         if end - begin <= LEAF_TRIANGLES:
             first[node], size[node] = begin, end - begin
             continue
-        middle = begin + (end - begin) // 2
+        centers[:] = ranges[waiting]
+        axis, last = -1, -1
         if level < HALVE_FROM:
-            _centers_range(order, begin, end, lows, highs, c_low, scale)
-            _fill_bins(order, begin, end, lows, highs, c_low, scale, count, bins)
-            axis, last = _best_split(count, bins, end - begin, scale)
-            if axis >= 0:
-                middle = _partition(order, begin, end, lows, highs, axis, last, c_low, scale, scratch)
+            for k in range(3):
+                extent = centers[3 + k] - centers[k]
+                # an extent of rounding only would overflow the scale
+                scale[k] = BINS / extent if extent > 1e-30 else 0.0
+            _fill_bins(boxes, begin, end, centers, scale, count, bins)
+            axis, last = _best_split(count, bins, end - begin, scale, grown, right)
+        if axis >= 0:
+            middle = _partition(
+                boxes, order, begin, end, axis, last, centers, scale, held, held_order, halves
+            )
+            _join(bins, axis, 0, last + 1, box[used])
+            _join(bins, axis, last + 1, BINS, box[used + 1])
+        else:
+            middle = begin + (end - begin) // 2
+            _measure(boxes, begin, middle, box[used], halves[0])
+            _measure(boxes, middle, end, box[used + 1], halves[1])
         first[node], size[node] = used, 0
         for half in range(2):
             stack[waiting, 0] = used + half
             stack[waiting, 1] = middle if half else begin
             stack[waiting, 2] = end if half else middle
             stack[waiting, 3] = level + 1
+            ranges[waiting] = halves[half]
             waiting += 1
         used += 2
     return used
@@ -197,9 +240,12 @@ class Tree(NamedTuple):
     order: Ints
 
 
-def build_tree(lows: Floats, highs: Floats, center: Floats, margin: float) -> Tree:
-    """Build the tree over boxes (m, 3); the wide nodes' boxes are relative to `center`, `margin` wider."""
-    m = len(lows)
+def build_tree(boxes: Floats, center: Floats, margin: float) -> Tree:
+    """Build the tree over boxes (m, 6), which are sorted on the way; see `triangle_boxes`.
+
+    The wide nodes' boxes are relative to `center`, `margin` wider.
+    """
+    m = len(boxes)
     if m == 0:
         nowhere = np.full((1, 6, WIDTH), np.inf, np.float32)
         nowhere[:, 3:] = -np.inf
@@ -208,11 +254,12 @@ def build_tree(lows: Floats, highs: Floats, center: Floats, margin: float) -> Tr
         return Tree(infinite, -infinite, np.zeros(1, np.int32), none[0, :1].copy(), nowhere, none, nobody)
     order = np.arange(m, dtype=np.int32)
     box, first, size = np.empty((2 * m, 6)), np.zeros(2 * m, np.int32), np.zeros(2 * m, np.int32)
-    nodes = _build_binary(lows, highs, order, box, first, size)
-    wide_box = np.empty((m, 6, WIDTH))
+    nodes = _build_binary(boxes, order, box, first, size)
+    most = nodes // 2 + 1  # a wide node stands for at least one inner node
+    wide_box = np.empty((most, 6, WIDTH))
     wide_box[:, :3], wide_box[:, 3:] = np.inf, -np.inf
-    child = np.full((m, WIDTH), EMPTY, np.int32)
-    wide = _collapse(box, first, size, wide_box, child, np.empty(m, np.int64))
+    child = np.full((most, WIDTH), EMPTY, np.int32)
+    wide = _collapse(box, first, size, wide_box, child, np.empty(most, np.int64))
     widened = np.empty((wide, 6, WIDTH), np.float32)
     for part, sign in ((slice(0, 3), -1.0), (slice(3, 6), 1.0)):
         rounded = (wide_box[:wide, part] - center[:, None] + sign * margin).astype(np.float32)
@@ -221,3 +268,27 @@ def build_tree(lows: Floats, highs: Floats, center: Floats, margin: float) -> Tr
         box[:nodes, :3].copy(), box[:nodes, 3:].copy(), first[:nodes].copy(), size[:nodes].copy(),
         widened, child[:wide].copy(), order,
     )  # fmt: skip
+
+
+@kernel
+def sorted_triangles(vertices, faces, order, corner, a, ab, ac, normal):
+    """Write the triangles as the tree's leaves hold them; the unit normal of one without area is 0.
+
+    corner : (m, 9).  a, ab, ac, normal : (m, 3); first corner, edges from it.
+    """
+    for i in range(order.shape[0]):
+        t = order[i]
+        for k in range(3):
+            corner[i, k] = vertices[faces[t, 0], k]
+            corner[i, 3 + k] = vertices[faces[t, 1], k]
+            corner[i, 6 + k] = vertices[faces[t, 2], k]
+            a[i, k] = corner[i, k]
+            ab[i, k], ac[i, k] = corner[i, 3 + k] - a[i, k], corner[i, 6 + k] - a[i, k]
+        x = ab[i, 1] * ac[i, 2] - ab[i, 2] * ac[i, 1]
+        y = ab[i, 2] * ac[i, 0] - ab[i, 0] * ac[i, 2]
+        z = ab[i, 0] * ac[i, 1] - ab[i, 1] * ac[i, 0]
+        length = math.sqrt(x * x + y * y + z * z)
+        if length > 0.0:
+            normal[i, 0], normal[i, 1], normal[i, 2] = x / length, y / length, z / length
+        else:
+            normal[i] = 0.0

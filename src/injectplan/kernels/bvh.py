@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.kernels._jit import kernel, local_floats, local_ints, parallel_kernel, prange
-from injectplan.kernels._tree import DEPTH, build_tree
+from injectplan.kernels._tree import DEPTH, build_tree, sorted_triangles, triangle_boxes
 from injectplan.kernels._wide import WIDTH, fetch, lowest, point_boxes, ray_boxes
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints, cast, points
 
@@ -72,22 +72,20 @@ def build_bvh(vertices_mm: npt.ArrayLike, triangles: npt.ArrayLike) -> Bvh:
         raise ValueError(f"triangles name vertices {faces.min()} to {faces.max()} of {len(vertices)}")
     if len(vertices) and float(np.abs(vertices).max()) > LARGEST:
         raise ValueError(f"vertices_mm reach {np.abs(vertices).max():g} mm, at most {LARGEST:g}")
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    lows, highs = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    boxes = np.empty((len(faces), 6))
+    triangle_boxes(vertices, faces, boxes)
     if len(faces):
-        center = 0.5 * (lows.min(axis=0) + highs.max(axis=0))
-        margin = MARGIN * float(np.max(highs.max(axis=0) - lows.min(axis=0)))
+        lowest, highest = boxes[:, :3].min(axis=0), boxes[:, 3:].max(axis=0)
+        center = 0.5 * (lowest + highest)
+        margin = MARGIN * float(np.max(highest - lowest))
         # a point-like surface far from the origin has no size, but its coordinates have their rounding
         margin = max(margin, float(np.abs(center).max()) * 2.0**-40, 1e-30)
     else:
         center, margin = np.zeros(3), 1.0
-    tree = build_tree(lows, highs, center, margin)
-    a = a[tree.order]
-    ab, ac = b[tree.order] - a, c[tree.order] - a
-    corner = vertices[faces[tree.order]].reshape(-1, 9)
-    normal = np.cross(ab, ac)
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    normal = np.where(length > 0.0, normal / np.where(length > 0.0, length, 1.0), 0.0)
+    tree = build_tree(boxes, center, margin)
+    corner = np.empty((len(faces), 9))
+    a, ab, ac, normal = (np.empty((len(faces), 3)) for _ in range(4))
+    sorted_triangles(vertices, faces, tree.order, corner, a, ab, ac, normal)
     arrays = (*tree[:-1], center, corner, a, ab, ac, normal, tree.order)
     for array in arrays:
         array.setflags(write=False)

@@ -1,5 +1,7 @@
 """Joints kept between runs: what the same program built from the same input is read back, not built again.
 
+With a joint stay the files written of it and the values measured on it alone (its axes).
+
 A kept joint is named by a hash of all that it depends on: the input files' bytes, the parameters, the seed,
 and every source file of the program with the versions of what it computes with. A change of any gives another
 name, so a stale joint is never met. The file is whole or not there, and its arrays carry checksums; what
@@ -11,11 +13,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from injectplan import files
 from injectplan.anatomy.model import JointModel
@@ -24,10 +29,13 @@ from injectplan.errors import FileError
 
 MOST_JOINTS = 6  # a joint takes 100 to 300 MB, and what was written of it as much again
 _HASHES = "hashes.json"
-_COMPUTES_WITH = ("numpy", "scipy", "numba", "vtk", "pyvista", "SimpleITK", "nibabel")
+_COMPUTES_WITH = ("numpy", "scipy", "numba", "vtk", "SimpleITK", "nibabel")
 
 
 Recipe = Mapping[str, object]
+_V = TypeVar("_V")
+_VALUES = ("injectplan.alignment.values", "injectplan.measure")  # whose classes a kept value is made of
+_ARRAYS = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}  # of numpy
 
 
 def kept_joint(recipe: Recipe, build: Callable[[], JointModel]) -> JointModel:
@@ -63,6 +71,50 @@ def kept_files(recipe: Recipe | None, folder: Path, make: Callable[[Path], None]
         _keep_files(folder, kept, place)
 
 
+def kept_value(recipe: Recipe | None, name: str, make: Callable[[], _V]) -> _V:
+    """Return what `make` gave for this recipe's joint before, or make it and keep it beside the joint.
+
+    Only what follows from the joint alone may be kept so. What `make` raises is not kept.
+    """
+    place = None if recipe is None else _place(recipe)
+    if place is None:
+        return make()
+    path = place.with_suffix(f".{name}")
+    try:
+        value: _V = _unpacked(path.read_bytes())
+    except (FileError, OSError):
+        value = make()
+        if place.exists():
+            _keep_value(path, value)
+    return value
+
+
+def _keep_value(path: Path, value: object) -> None:
+    packed = pickle.dumps(value, protocol=5)
+    try:
+        with files.atomic_file(path) as part:
+            part.write_bytes(hashlib.sha256(packed).digest() + packed)
+    except (FileError, OSError):
+        return  # keeping is a convenience
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes plain values, arrays and this program's records, and nothing else that a pickle may name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in _VALUES or (module.partition(".")[0] == "numpy" and name in _ARRAYS):
+            return super().find_class(module, name)
+        raise FileError(f"a kept value names {module}.{name}")
+
+
+def _unpacked(kept: bytes) -> Any:
+    """Return a kept value.  Raises FileError where it was cut short, changed, or is none."""
+    packed = kept[32:]
+    if hashlib.sha256(packed).digest() != kept[:32]:
+        raise FileError("a kept value was changed")
+    return _Unpickler(io.BytesIO(packed)).load()
+
+
 def _place(recipe: Recipe) -> Path | None:
     """Return where this recipe's joint is kept; None where nothing is to be kept."""
     if os.environ.get("INJECTPLAN_KEEP_JOINTS") == "0":
@@ -81,11 +133,19 @@ def _keep(joint: JointModel, path: Path) -> None:
         kept = sorted(path.parent.glob("*.npz"), key=lambda p: p.stat().st_mtime)
         for old in kept[:-MOST_JOINTS]:
             old.unlink(missing_ok=True)
-        for folder in path.parent.glob("*.files"):
-            if not folder.with_suffix(".npz").exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        for beside in path.parent.glob("[!.]*"):  # another run's unfinished files begin with a dot
+            if beside.suffix != ".npz" and not beside.with_suffix(".npz").exists():
+                _remove(beside)
     except (FileError, OSError):
         return  # keeping is a convenience
+
+
+def _remove(path: Path) -> None:
+    """Remove what was kept beside a joint that went, a folder or a file."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _keep_files(folder: Path, kept: Path, joint: Path) -> None:
@@ -115,7 +175,7 @@ def _copied(kept: Path, joint: Path, folder: Path) -> bool:
                 raise FileError(f"{name} was changed")
     except (FileError, OSError, ValueError):
         for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
         return False
     return True
 

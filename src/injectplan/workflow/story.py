@@ -40,7 +40,7 @@ from injectplan.ultrasound import (
     press,
     simulate_frame,
 )
-from injectplan.workflow.kept import kept_joint
+from injectplan.workflow.kept import kept_joint, kept_value
 
 Progress = Callable[[str, float], None]
 KINDS = ("knee", "hip", "ankle")  # phantoms of these names are joints; the others are test bodies
@@ -89,13 +89,12 @@ def run_case(case: Case, *, progress: Progress | None = None, reached: Reached |
     alignment = plan = preview = dose = None
     with clock("joint"):
         joint, hashes = joint_of(case, progress=clock.within)
+        recipe = _recipe(case, hashes) if case.anatomy.model is None else None
     if reached is not None:
         reached(joint, None)
     with ThreadPoolExecutor(max_workers=1) as beside:
         # The axes need one core for seconds and nothing waits for them: measured while the rest goes on.
-        measuring = beside.submit(
-            measure_alignment, joint.bones, joint.side, joint=joint.kind, seed=case.seed
-        )
+        measuring = beside.submit(_aligned, case, joint, recipe)
         with clock("plan"), _kept(refusals, "plan"):
             plan = plan_injection(
                 joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=clock.within
@@ -131,6 +130,14 @@ def run_case(case: Case, *, progress: Progress | None = None, reached: Reached |
         refusals=refusals,
         seconds=clock.seconds,
     )
+
+
+def _aligned(case: Case, joint: JointModel, recipe: Mapping[str, object] | None) -> Alignment:
+    """Measure a case's axes; a kept joint's are kept with it, as they follow from it and the seed alone."""
+    return kept_value(
+        recipe, "alignment",
+        lambda: measure_alignment(joint.bones, joint.side, joint=joint.kind, seed=case.seed),
+    )  # fmt: skip
 
 
 def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointModel, dict[str, str]]:
