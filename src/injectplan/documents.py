@@ -196,6 +196,9 @@ _TRAJECTORY = _object(
         "rechecked": {"const": True},
     }
 )
+_PROVENANCE = _object(
+    {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}
+)
 _PLAN = _object(
     {
         "schema": _INTEGER,
@@ -207,7 +210,7 @@ _PLAN = _object(
         "pareto_size": _INTEGER,
         "seconds": _SECONDS,
     },
-    {"warnings": _WARNINGS, "assumed": _ASSUMED},
+    {"warnings": _WARNINGS, "assumed": _ASSUMED, "provenance": _PROVENANCE},
 )
 _FLOW_KEYS = (
     "pressure_kpa", "entrance_loss_kpa", "total_pressure_kpa", "force_n", "wall_shear_pa",
@@ -228,7 +231,8 @@ _DOSE = _object(
         "dose_surface": {"type": "object"},
         "mass_balance_error": _NUMBER,
         "assumed": _ASSUMED,
-    }
+    },
+    {"provenance": _PROVENANCE},
 )
 _FRAME = _object(
     {"schema": _INTEGER, "width_px": _INTEGER, "height_px": _INTEGER, "sample_mm": _NUMBER,
@@ -241,9 +245,6 @@ _T2 = _object(
      "rejected": _map(_INTEGER)},
 )  # fmt: skip
 _TRUTH = _map(_object({"value": {}, "unit": _TEXT, "formula": _TEXT}))
-_PROVENANCE = _object(
-    {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}
-)
 _RECORD_PARTS = ("alignment",)  # whose rooms know them better than this table
 _RECORD = _object(
     {

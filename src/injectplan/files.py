@@ -46,8 +46,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
-def check_place(path: str | Path) -> None:
-    """Raise FileError where a result could not be written to, before the work for it is done."""
+def check_place(path: str | Path, *, folder: bool = True) -> None:
+    """Raise FileError where a result could not be written to, before the work for it is done.
+
+    folder : whether the result is a folder or a single file.
+    """
+    if Path(path).exists() and Path(path).is_dir() != folder:
+        wrong = "a file, not a folder" if folder else "a folder, not a file"
+        raise FileError(f"{path}: is {wrong}; give another --out")
     above = Path(os.path.abspath(path)).parent
     while not above.exists():
         above = above.parent

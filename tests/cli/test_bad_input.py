@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,6 +103,52 @@ def test_a_truncated_label_map(command: Command, label_file: Callable[..., Path]
     check(done, tmp_path, {path}, path.name)
 
 
+def as_case(path: Path) -> Path:
+    case = path.with_name("case.toml")
+    case.write_text(f'{HEAD}labelmap = "{path.name}"\nlabels = "pymskt"\n')
+    return case
+
+
+@pytest.mark.parametrize("name", CASE_COMMANDS)
+def test_a_case_whose_label_map_is_cut_short(
+    command: Command, label_file: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    """Without --quiet too: what shows progress is silent until the work takes long."""
+    path = label_file()
+    path.write_bytes(path.read_bytes()[:-40])
+    case = as_case(path)
+    done = command(name, case, "--out", tmp_path / "out")
+    check(done, tmp_path, {path, case}, path.name)
+    assert done.err.count("\n") == 1, done.err
+
+
+@pytest.mark.parametrize("what", ["label map", "image", "surface", "saved joint"])
+def test_check_opens_what_a_case_names(
+    command: Command, label_file: Callable[..., Path], tmp_path: Path, what: str
+) -> None:
+    path = label_file()
+    case = as_case(path)
+    if what == "label map":  # named structures that are not there
+        case.write_text(case.read_text().replace("pymskt", "totalsegmentator"))
+    elif what == "image":
+        (tmp_path / "mr.nrrd").write_bytes(b"NRRD0004\ntype: short\n")
+        case.write_text(case.read_text() + 'image = "mr.nrrd"\n')
+    elif what == "surface":
+        (tmp_path / "femur.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\n")
+        case.write_text(f'{HEAD}surfaces = {{ femur = "femur.ply" }}\n')
+    else:
+        (tmp_path / "model").mkdir()
+        case.write_text(f'{HEAD}model = "model"\n')
+    check(command("check", case), tmp_path, set(tmp_path.rglob("*")))
+
+
+def test_check_says_what_is_odd(command: Command, label_file: Callable[..., Path]) -> None:
+    """Two boxes do not tell a side, and do not touch: warnings, as a run would give them."""
+    done = command("check", as_case(label_file()), "--json")
+    assert done.code == 0, done.err
+    assert {w["code"] for w in json.loads(done.out)["warnings"]} >= {"side-undecided", "no-contact"}
+
+
 @pytest.mark.parametrize("spoilt", ["nan", "zero", "huge"])
 def test_a_header_that_lies(
     command: Command, label_file: Callable[..., Path], tmp_path: Path, spoilt: str
@@ -175,7 +222,7 @@ def test_bad_words_for_alignment(command: Command, tmp_path: Path, words: tuple[
     [
         (), ("--gauge", "22", "--viscosity-mpa-s", "1", "--k-pa-s-n", "5", "--n", "0.4"),
         ("--gauge", "99", "--viscosity-mpa-s", "1"), ("--id-mm", "-1", "--viscosity-mpa-s", "1"),
-        ("--gauge", "22", "--k-pa-s-n", "5"),
+        ("--gauge", "22", "--k-pa-s-n", "5"), ("--gauge", "22", "--id-mm", "0.5", "--viscosity-mpa-s", "1"),
         ("--gauge", "22", "--viscosity-mpa-s", "nan"), ("--gauge", "22", "--viscosity-mpa-s", "0"),
     ],
 )  # fmt: skip
@@ -194,6 +241,14 @@ def test_a_phantom_parameter_out_of_range(
 ) -> None:
     case = case_file(anatomy='phantom = "knee"\nparameters = { effusion_ml = 1e6 }')
     check(command("plan", case, "--quiet", "--out", tmp_path / "out"), tmp_path, {case}, "effusion_ml")
+
+
+@pytest.mark.parametrize("option", ["--out", "--png"])
+def test_a_frame_that_a_folder_is_in_the_way_of(command: Command, tmp_path: Path, option: str) -> None:
+    """Found before the case is even read."""
+    (tmp_path / "taken").mkdir()
+    done = command("frame", tmp_path / "none.toml", option, tmp_path / "taken")
+    check(done, tmp_path, {tmp_path / "taken"}, "a folder, not a file")
 
 
 def test_an_out_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,22 @@ def test_a_saved_joint_of_another_side_or_kind(
     )
     refused(command("plan", case, "--json", "--out", tmp_path / "out"), "right knee", f"{side} {kind}")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["plan", "dose"])
+def test_a_part_says_what_it_was_made_of(command: Command, tmp_path: Path, record: Path, name: str) -> None:
+    """By hashes, not by names."""
+    case = tmp_path / "case.toml"
+    case.write_text(
+        f'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\nmodel = "{record / "model"}"\n'
+    )
+    done = command(name, case, "--json", "--quiet", "--seed", "5")
+    assert done.code == 0, done.err
+    made = json.loads(done.out)["provenance"]
+    assert made["inputs_sha256"]["case"] == hashlib.sha256(case.read_bytes()).hexdigest()
+    assert set(made["inputs_sha256"]) == {"case", "model"}
+    assert made["seed"] == 5
+    assert str(tmp_path) not in done.out
 
 
 def test_a_record_names_no_file(command: Command, tmp_path: Path, record: Path) -> None:

@@ -1,7 +1,7 @@
 """The joint as a value: surfaces, directions, cartilage, defects, completion, saved and read whole."""
 
 from injectplan.anatomy.axes import femoral_head, joint_axes
-from injectplan.anatomy.build import build_joint, structures_of, structures_of_surfaces
+from injectplan.anatomy.build import build_joint, check_given, structures_of, structures_of_surfaces
 from injectplan.anatomy.cartilage import CARRIERS, map_cartilage, statistics, thickness_volume
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.measures import chord_volume_ml, model_document, model_seconds
@@ -28,6 +28,7 @@ from injectplan.anatomy.surfaces import mask_of_surface, surface_of_mask
 __all__ = [
     "CARRIERS", "COVERED", "DENUDED", "FAILED", "OUTSIDE", "PRIORITY", "CartilageMap", "Cavity", "Defect",
     "Ellipse", "FillState", "JointAxes", "JointModel", "Recess", "Structure", "Subject", "build_joint",
+    "check_given",
     "chord_volume_ml", "femoral_head", "find_defects", "joint_axes", "load_joint", "map_cartilage",
     "mask_of_surface", "model_document", "model_seconds", "repair_surface", "save_joint", "statistics",
     "structures_of", "structures_of_surfaces", "surface_of_mask", "thickness_volume",

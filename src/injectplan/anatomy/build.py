@@ -123,6 +123,22 @@ def check_medial_lateral(structures: Mapping[str, Structure], axes: JointAxes) -
             )
 
 
+def check_given(source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side) -> tuple[Notice, ...]:
+    """Hold what was given against a joint and side, without building it; return what is odd about it.
+
+    Raises what `build_joint` would: an empty structure, a contradicted side, medial and lateral swapped.
+    """
+    if isinstance(source, LabelMap):
+        needed = [name for name in NEEDED[kind] if name in source.structures]
+        return check_labels(source, kind, side, needed)
+    given = structures_of_surfaces(source)
+    if not all(name in given for name in NEEDED[kind]):
+        return _assumed_axes(kind, side, given).notices
+    axes = _axes(kind, side, given)
+    check_medial_lateral(given, axes)
+    return axes.notices
+
+
 def map_all_cartilage(
     structures: Mapping[str, Structure], axes: JointAxes, *, coarsest_spacing_mm: float = 0.0
 ) -> tuple[dict[str, CartilageMap], list[Notice]]:

@@ -243,15 +243,15 @@ def _side(points: Points, kind: Kind, side: Side) -> list[Notice]:
         # the bone cannot be swapped with its fellow; then the side asked for; labels in pairs can
         trusted = says.get("fibula", side)
         odd = next(name for name, said in says.items() if said != trusted)
-        witness = "the fibula" if "fibula" in says else f"--side {side}"
+        witness = "the fibula" if "fibula" in says else f"the side given ({side})"
         raise ContradictionError(
             f"{odd} are swapped: they lie {abs(cues[odd]):.0f} mm the wrong way for a {trusted} {kind}, "
-            f"which {witness} shows; check --labels and --side"
+            f"which {witness} shows; check the label table and the side"
         )
     found = next(iter(says.values()))
     if found != side:
         raise ContradictionError(
             f"the {kind} is a {found} one by {', '.join(says)} ({abs(next(iter(cues.values()))):.0f} mm), "
-            f"--side says {side}; give --side {found}, or check that the file is not mirrored"
+            f"the side given is {side}; give {found}, or check that the file is not mirrored"
         )
     return []

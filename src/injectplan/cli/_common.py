@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,8 +35,11 @@ class Common:
     seed: Annotated[int | None, Parameter(help="Seed of all chance; default: the case's, else 0.")] = None
     debug: Annotated[bool, Parameter(negative="", help="Show a traceback instead of one line.")] = False
 
-    def begin(self) -> None:
-        """Check the options and set the threads."""
+    def begin(self, *, folder: bool = True) -> None:
+        """Check the options and set the threads.
+
+        folder : whether --out names a folder or a single file.
+        """
         from injectplan.files import check_place
         from injectplan.kernels import set_threads
 
@@ -44,11 +48,12 @@ class Common:
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: needs 0 to 2^63 - 1")
         if self.out is not None:
-            check_place(self.out)
+            check_place(self.out, folder=folder)
         set_threads(self.threads)
 
 
 DEFAULT = Common()
+SHORT_S = 2.0  # what takes less shows no progress before it is done
 
 
 def out_console() -> Console:
@@ -65,7 +70,8 @@ def progress(common: Common) -> Iterator[Report]:
         with _bar() as report:
             yield report
     else:
-        yield _lines()
+        with _lines() as report:
+            yield report
 
 
 @contextmanager
@@ -84,20 +90,56 @@ def _bar() -> Iterator[Report]:
         yield report
 
 
-def _lines() -> Report:
+class _Held:
+    """Lines for stderr that wait until the work has taken a while; an error before then stands alone."""
+
+    def __init__(self) -> None:
+        self._waiting: list[str] | None = []
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(SHORT_S, self.show)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def say(self, line: str) -> None:
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.append(line)
+            else:
+                print(line, file=sys.stderr, flush=True)
+
+    def show(self) -> None:
+        """Print what waits; from now on nothing does."""
+        with self._lock:
+            for line in self._waiting or ():
+                print(line, file=sys.stderr, flush=True)
+            self._waiting = None
+
+    def drop(self) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._waiting = None
+
+
+@contextmanager
+def _lines() -> Iterator[Report]:
     begun: dict[str, float] = {}
     done: set[str] = set()
+    held = _Held()
 
     def report(label: str, fraction: float) -> None:
         step, inner = label.split(":")[0], ":" in label
         if step not in begun:
             begun[step] = time.perf_counter()
-            print(f"{step} …", file=sys.stderr, flush=True)
+            held.say(f"{step} …")
         elif fraction >= 1.0 and not inner and step not in done:
             done.add(step)
-            print(f"{step} done in {time.perf_counter() - begun[step]:.1f} s", file=sys.stderr, flush=True)
+            held.say(f"{step} done in {time.perf_counter() - begun[step]:.1f} s")
 
-    return report
+    try:
+        yield report
+        held.show()
+    finally:
+        held.drop()
 
 
 def finish(

@@ -38,9 +38,9 @@ def command(
     from injectplan.files import check_place
     from injectplan.workflow import simulate_case_frame, write_frame
 
-    common.begin()
+    common.begin(folder=False)
     if png is not None:
-        check_place(png)
+        check_place(png, folder=False)
     with progress(common) as report:
         frame, document = simulate_case_frame(
             case, seed=common.seed, injected_ml=injected, force_n=force, colour=colour, progress=report

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from injectplan import files, imaging
+from injectplan import imaging
 from injectplan.alignment import (
     Alignment,
     Load,
@@ -24,7 +24,7 @@ from injectplan.anatomy.model import JointModel, Kind, Side
 from injectplan.anatomy.t2 import fit_t2
 from injectplan.anatomy.zones import cartilage_zones, mapped_joint
 from injectplan.casefile import Case, read_case
-from injectplan.documents import SCHEMA
+from injectplan.documents import SCHEMA, provenance
 from injectplan.errors import RefusedError, UsageError
 from injectplan.imaging.values import Surface, Volume
 from injectplan.injection import (
@@ -38,7 +38,7 @@ from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
 from injectplan.ultrasound import ColourMode, Frame
-from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, hashes_of, joint_of
+from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, inspect, joint_of
 
 Progress = Callable[[str, float], None]
 Document = dict[str, Any]
@@ -50,12 +50,21 @@ def reseeded(case: Case, seed: int | None) -> Case:
 
 
 def check_case(path: Path) -> Document:
-    """Return the effective case, every value with its source; the files it names must be there."""
+    """Return the effective case, every value with its source, and what is odd about the files it names.
+
+    These are read and held against the case's joint and side, as a run would; nothing is built.
+    """
     case = read_case(path)
-    hashes_of(case.anatomy)
-    if case.anatomy.model is not None:
-        files.sha256(case.anatomy.model)
-    return {"schema": SCHEMA, "case": case.effective, "assumed": list(case.assumed)}
+    notices = inspect(case)
+    return {
+        "schema": SCHEMA, "case": case.effective, "assumed": list(case.assumed),
+        "warnings": [notice.to_json() for notice in notices], "purpose": NOT_A_DEVICE,
+    }  # fmt: skip
+
+
+def _provenance(case: Case, hashes: Mapping[str, str]) -> Document:
+    """Return where a case's result comes from; `hashes` are those of the files of its anatomy."""
+    return provenance(seed=case.seed, inputs={**case.inputs_sha256, **hashes})
 
 
 def refused(error: RefusedError) -> Document:
@@ -170,15 +179,15 @@ def plan_case(
     """Plan a case; when no trajectory keeps every constraint the document says why and the plan is None."""
     case = reseeded(read_case(path), seed)
     started = time.perf_counter()
-    joint, _ = joint_of(case, progress=progress)
+    joint, hashes = joint_of(case, progress=progress)
     model_s = time.perf_counter() - started
     try:
         plan = plan_injection(
             joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
         )
     except RefusedError as error:
-        return None, _refused_plan(error)
-    document = plan_document(plan)
+        return None, _refused_plan(error) | {"provenance": _provenance(case, hashes)}
+    document = plan_document(plan) | {"provenance": _provenance(case, hashes)}
     document["seconds"] = {**document["seconds"], "model": model_s, "total": time.perf_counter() - started}
     return plan, document
 
@@ -239,15 +248,16 @@ def dose_case(
 ) -> tuple[DoseEstimate | None, Document]:
     """Estimate the dose of a case's best trajectory; None when there is none, and the document says why."""
     case = reseeded(read_case(path), seed)
-    joint, _ = joint_of(case, progress=progress)
+    joint, hashes = joint_of(case, progress=progress)
+    made = {"provenance": _provenance(case, hashes)}
     try:
         plan = plan_injection(
             joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
         )
         dose = estimate_dose(plan.trajectories[0], joint, case.injectate, case.needle, seed=case.seed)
     except RefusedError as error:
-        return None, refused(error)
-    return dose, dose_document(dose)
+        return None, refused(error) | made
+    return dose, dose_document(dose) | made
 
 
 def needle_flow(
@@ -263,8 +273,8 @@ def needle_flow(
     barrel_mm: float | None,
 ) -> Document:
     """Return the flow's document for a needle and a fluid given by numbers."""
-    if gauge is None and id_mm is None:
-        raise UsageError("give --gauge or --id-mm: which needle")
+    if (gauge is None) == (id_mm is None):
+        raise UsageError("give --gauge or --id-mm: one needle")
     if (viscosity_mpa_s is None) == (k_pa_s_n is None):
         raise UsageError("give --viscosity-mpa-s, or --k-pa-s-n with --n: one fluid")
     if k_pa_s_n is not None and n is None:
@@ -273,7 +283,7 @@ def needle_flow(
         if not (np.isfinite(value) and value > 0):
             raise UsageError(f"--{name} {value:g}: needs a positive number")
     if gauge is not None:
-        needle = needle_of(gauge, length_mm, inner_mm=id_mm)
+        needle = needle_of(gauge, length_mm)
     else:
         assert id_mm is not None
         if not 0.05 <= id_mm <= 5:

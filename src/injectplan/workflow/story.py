@@ -14,7 +14,7 @@ import numpy as np
 
 from injectplan import files, imaging
 from injectplan.alignment import Alignment, measure_alignment
-from injectplan.anatomy import Ellipse, build_joint, load_joint, structures_of
+from injectplan.anatomy import Ellipse, build_joint, check_given, load_joint, structures_of
 from injectplan.anatomy.cavity import fill_cavity
 from injectplan.anatomy.model import FillState, JointModel
 from injectplan.casefile import Case
@@ -144,16 +144,39 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
     """Build a joint, or load a saved or kept one; also the hashes of the files that it comes from."""
     source = case.anatomy
     if source.model is not None:
-        saved = load_joint(source.model)
-        if (saved.kind, saved.side) != (case.kind, case.side):
-            raise ContradictionError(
-                f"the saved joint is a {saved.side} {saved.kind}, the case says {case.side} {case.kind}: "
-                "correct [joint], or give the other joint"
-            )
-        return saved, {"model": files.sha256(source.model)}
+        return _saved(case, source.model), {"model": files.sha256(source.model)}
     hashes = hashes_of(source)
     joint = kept_joint(_recipe(case, hashes), lambda: _built(case, progress))
     return joint, hashes
+
+
+def _saved(case: Case, folder: Path) -> JointModel:
+    saved = load_joint(folder)
+    if (saved.kind, saved.side) != (case.kind, case.side):
+        raise ContradictionError(
+            f"the saved joint is a {saved.side} {saved.kind}, the case says {case.side} {case.kind}: "
+            "correct [joint], or give the other joint"
+        )
+    return saved
+
+
+def inspect(case: Case) -> tuple[Notice, ...]:
+    """Read the files that a case names and hold them against its joint and side; nothing is built.
+
+    Returns what is odd about them. Raises what building would: files that cannot be read, an empty structure,
+    a contradicted side.
+    """
+    source = case.anatomy
+    if source.model is not None:
+        return _saved(case, source.model).notices
+    if source.phantom is not None:
+        return ()
+    given, notices = anatomy_of(case)
+    if source.image is not None:
+        imaging.read_volume(source.image)
+    if not _shows_bare_solids(case):
+        notices += check_given(given, case.kind, case.side)
+    return tuple(dict.fromkeys(notices))
 
 
 def recipe_of(case: Case) -> dict[str, object] | None:
@@ -279,13 +302,13 @@ def scene_of(
     """
     if not (math.isfinite(injected_ml) and injected_ml >= 0.0):
         raise BadInputError(f"an injected volume of {injected_ml} mL: needs 0 or more")
-    bare = case.anatomy.completion == "none" or case.anatomy.phantom not in (None, *KINDS)
-    if case.view is not None and bare and case.anatomy.model is None:
+    if _shows_bare_solids(case):
         if injected_ml > 0.0:
             raise BadInputError("an injected volume needs a joint with a cavity; this case shows bare solids")
         scene = AcousticScene.from_solids(
             bare_solids(case), case.probe, background="air", tissues=case.tissues
         )
+        assert case.view is not None
         return scene, case.view.probe_to_patient, case.view.needle
     joint, _ = joint_of(case, progress=progress)
     scene = AcousticScene.of(joint, case.probe, tissues=case.tissues)
@@ -300,6 +323,13 @@ def scene_of(
     if injected_ml > 0.0:
         scene = distend(scene, _flowing(joint, case, injected_ml, axis))
     return scene, pose, axis
+
+
+def _shows_bare_solids(case: Case) -> bool:
+    """Whether a case's frame shows its solids as given, joint or not."""
+    source = case.anatomy
+    bare = source.completion == "none" or source.phantom not in (None, *KINDS)
+    return case.view is not None and bare and source.model is None
 
 
 def _flowing(
