@@ -64,10 +64,11 @@ def slow_picture(solids: Sequence[Solid], camera: Camera, size: int) -> np.ndarr
             if opaque:
                 _, s, triangle, shares = hits[opaque[0]]
                 pixel[:] = lit(solids[s], triangle, shares, camera)[0]
-            for _, s, triangle, shares in reversed(hits[: opaque[0]] if opaque else hits):
+            for t, s, triangle, shares in reversed(hits[: opaque[0]] if opaque else hits):
                 a, b, c = solids[s].surface.vertices_mm[solids[s].surface.triangles[triangle]]
                 if np.cross(b - a, c - a) @ forward < 0:
                     colour, facing = lit(solids[s], triangle, shares, camera)
                     cover = min(solids[s].opacity * (1 + 1.5 * (1 - facing) ** 2), 1)
+                    cover *= min((hits[opaque[0]][0] - t) / 1.6, 1) if opaque else 1
                     pixel[:] = (1 - cover) * pixel + cover * colour
     return np.asarray(np.round(255 * picture), dtype=np.uint8)

@@ -21,6 +21,7 @@ DIFFERS = 0.03  # of a neighbour's colour, 0-1, from which a pixel is drawn from
 KEY = (-0.45112924, 0.55138018, 0.70175659)
 FILL = (0.86644858, 0.10830607, 0.48737732)
 HALF = (-0.24453288, 0.29887351, 0.92243065)
+NEAR_MM = 1.6  # a see-through surface this close over a solid one thins out, as far as they nearly touch
 AMBIENT, OF_KEY, OF_FILL, GLOSS, EDGE = 0.34, 0.52, 0.20, 0.16, 0.35
 
 
@@ -100,7 +101,8 @@ def _seen(opaque, clear, eye, right_mm, up_mm, ts, which, lit, pixel):
     """Draw one ray over the background in `pixel`: (what it meets, as a number; its see-through crossings).
 
     Of see-through surfaces only the faces turned to the viewer count, farthest first; slanting ones cover
-    more. Nothing is drawn of a ray that crosses more of them than `ts` holds.
+    more. One that all but lies on the solid behind it fades: which is in front where two touch is chance, and
+    drew a film of fluid as specks. Nothing is drawn of a ray that crosses more of them than `ts` holds.
     """
     x = eye.middle[0] + right_mm * eye.right[0] + up_mm * eye.up[0]
     y = eye.middle[1] + right_mm * eye.right[1] + up_mm * eye.up[1]
@@ -123,6 +125,7 @@ def _seen(opaque, clear, eye, right_mm, up_mm, ts, which, lit, pixel):
         facing = _lit(clear, k, x + t * dx, y + t * dy, z + t * dz, eye, lit)
         triangle = clear.tree.triangle[k]
         cover = min(clear.opacity[triangle] * (1.0 + 1.5 * (1.0 - facing) ** 2), 1.0)
+        cover *= min((limit - t) / NEAR_MM, 1.0)
         for i in range(3):
             pixel[i] = (1.0 - cover) * pixel[i] + cover * lit[i]
         mark = (31 * mark + 1 + clear.solid[triangle]) & 0xFFFFFFF

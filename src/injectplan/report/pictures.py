@@ -259,7 +259,11 @@ def scenes(
     height: int = 600,
 ) -> list[Bytes]:
     """Draw the joint in 3-D from several sides, with the needle and the probe of a trajectory."""
-    solids = [replace(s, surface=coarse(s.surface, CELL_MM)) for s in _solids(joint, skin=True)]
+    film = joint.cavity.surface  # thinner than a cell: merging would tear it
+    solids = [
+        s if s.surface is film else replace(s, surface=coarse(s.surface, CELL_MM))
+        for s in _solids(joint, skin=True)
+    ]
     if trajectory is not None:
         solids += needle_solids(trajectory, probe_width_mm)
     scenery = Scenery.of(solids)
