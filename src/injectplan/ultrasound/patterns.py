@@ -7,6 +7,7 @@ cache, named by what it depends on; `INJECTPLAN_KEEP_JOINTS=0` keeps nothing.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Callable
@@ -59,7 +60,8 @@ def _read(name: str) -> npt.NDArray[Any] | None:
         return None
     try:
         folder = cache_folder("patterns", or_temporary=False)
-        with np.load(folder / f"{name}-{_version()}.npz", allow_pickle=False) as kept:
+        stream = io.BytesIO((folder / f"{name}-{_version()}.npz").read_bytes())
+        with np.load(stream, allow_pickle=False) as kept:
             return np.asarray(kept["array"])
     except (FileError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
