@@ -14,7 +14,7 @@ from PIL import Image
 from injectplan.casefile import read_case
 from injectplan.guidance import preview_guidance
 from injectplan.planning import plan_injection
-from injectplan.report import pictures
+from injectplan.report import images, pictures
 from injectplan.ultrasound import AcousticScene
 from injectplan.workflow import joint_of
 
@@ -41,7 +41,7 @@ def main(case_path: Path, out: Path) -> None:
     grey = grey.resize((round(grey.width * HEIGHT / grey.height), HEIGHT), Image.Resampling.BILINEAR)
     picture = np.concatenate([*stills, np.asarray(grey.convert("RGB"))], axis=1)
     out.parent.mkdir(parents=True, exist_ok=True)
-    pictures.save(picture, out)
+    images.save(picture, out)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from injectplan.anatomy import store
+from injectplan.anatomy import load_joint, save_joint, store
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.measures import chord_volume_ml, model_document, voxel_volume_ml
 from injectplan.anatomy.model import Cavity, Recess, Subject
-from injectplan.anatomy.store import load_joint, save_joint
 from injectplan.anatomy.surfaces import surface_of_mask
 from injectplan.errors import FileError
 from injectplan.imaging.values import LabelMap

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from injectplan import phantoms
 from injectplan.anatomy.model import Kind, Subject
 from injectplan.casefile.mistakes import first_mistake, refuse_unknown_keys
 from injectplan.casefile.tables import (
@@ -29,7 +30,6 @@ from injectplan.errors import CaseFileError, FileError, UsageError
 from injectplan.frames import Pose
 from injectplan.instruments import Injectate, Needle, Probe, injectate_of, needle_of, probe_model
 from injectplan.kernels.cast import Floats
-from injectplan.phantoms import phantom_parameters
 from injectplan.planning.values import DEFAULT_MARGINS_MM, Constraints
 from injectplan.structures import all_structures, read_additions
 from injectplan.tissues import TISSUES, Tissue, tissue_of
@@ -161,7 +161,7 @@ def _check_phantom(table: CaseTable) -> None:
     if side != table.joint.side:
         raise ValueError(f"[anatomy] parameters.side: is {side!r}, but [joint] side is {table.joint.side!r}")
     try:
-        phantom_parameters(name, table.anatomy.parameters)
+        phantoms.phantom_parameters(name, table.anatomy.parameters)
     except UsageError as error:
         raise ValueError(f"[anatomy] {error}") from error
 

@@ -184,16 +184,31 @@ class Surface:
         corner = self.vertices_mm[self.triangles[:, 0]] - origin
         return float(np.einsum("ij,ij->", corner, self._crosses) / 6.0 / 1000.0)
 
+    def _edges(self) -> npt.NDArray[np.int64]:
+        """A number for each edge of each triangle, the same for the same two vertices; (3m,)."""
+        one, other = self.triangles[:, [0, 1, 2]].ravel(), self.triangles[:, [1, 2, 0]].ravel()
+        low = np.minimum(one, other).astype(np.int64)
+        low *= len(self.vertices_mm)
+        low += np.maximum(one, other)
+        return low
+
     @lazy
     def _edge_counts(self) -> npt.NDArray[np.int64]:
-        one, other = self.triangles[:, [0, 1, 2]].astype(np.int64), self.triangles[:, [1, 2, 0]]
-        keys = np.minimum(one, other) * len(self.vertices_mm) + np.maximum(one, other)
-        return np.unique(keys, return_counts=True)[1]
+        return np.unique(self._edges(), return_counts=True)[1]
 
     @lazy
     def closed(self) -> bool:
-        """Whether every edge belongs to an even number of triangles, at least two."""
-        return bool(len(self.triangles)) and bool((self._edge_counts % 2 == 0).all())
+        """Whether every edge belongs to an even number of triangles, at least two.
+
+        Each edge's number is hashed to 64 bits: those met an even number of times cancel in the exclusive or,
+        and others cancel by chance once in 2^64. Counting them took a third of a second on a whole knee.
+        """
+        mixed = self._edges().view(np.uint64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64's finaliser
+            mixed ^= mixed >> np.uint64(shift)
+            mixed *= np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+        return bool(len(self.triangles)) and int(np.bitwise_xor.reduce(mixed)) == 0
 
     @lazy
     def manifold(self) -> bool:

@@ -1,16 +1,24 @@
-"""Needle trajectories: exhaustive search, Pareto front, robustness, exact re-check."""
+"""Needle trajectories: exhaustive search, Pareto front, robustness, exact re-check.
 
-from injectplan.planning.approaches import APPROACHES, Approach
-from injectplan.planning.documents import plan_document
-from injectplan.planning.plan import plan_injection
-from injectplan.planning.values import (
-    Constraints,
-    HitProbability,
-    Plan,
-    Searched,
-    Trajectory,
-    UltrasoundView,
-)
+Each name is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from injectplan.lazy import names_on_use
+
+if TYPE_CHECKING:
+    from injectplan.planning.approaches import APPROACHES, Approach
+    from injectplan.planning.documents import plan_document
+    from injectplan.planning.plan import plan_injection
+    from injectplan.planning.values import (
+        Constraints,
+        HitProbability,
+        Plan,
+        Searched,
+        Trajectory,
+        UltrasoundView,
+    )
 
 __all__ = [
     "APPROACHES",
@@ -24,3 +32,13 @@ __all__ = [
     "plan_document",
     "plan_injection",
 ]
+
+__getattr__ = names_on_use(
+    __name__,
+    {
+        "approaches": ("APPROACHES", "Approach"),
+        "documents": ("plan_document",),
+        "plan": ("plan_injection",),
+        "values": ("Constraints", "HitProbability", "Plan", "Searched", "Trajectory", "UltrasoundView"),
+    },
+)

@@ -17,7 +17,7 @@ from injectplan.anatomy.model import JointModel
 from injectplan.injection.values import DoseEstimate
 from injectplan.kernels.cast import Bytes
 from injectplan.planning.values import Plan
-from injectplan.report import pictures
+from injectplan.report import images, pictures
 from injectplan.ultrasound.values import Frame
 
 
@@ -124,7 +124,7 @@ def _no_verdict(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _embed(picture: npt.NDArray[Any]) -> str:
-    return "data:image/png;base64," + base64.b64encode(pictures.png_bytes(picture)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(images.png_bytes(picture)).decode("ascii")
 
 
 def _pictures(parts: ReportParts) -> dict[str, Any]:

@@ -1,12 +1,26 @@
-"""The periodic noise that tissue is made of: speckle, and amplitude patterns of fat, muscle, tendon."""
+"""The periodic noise that tissue is made of: speckle, and amplitude patterns of fat, muscle, tendon.
+
+It is the same in every run, takes half a second of a first frame's time to make, and is therefore kept in the
+cache, named by what it depends on; `INJECTPLAN_KEEP_JOINTS=0` keeps nothing.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from injectplan.errors import FileError
+from injectplan.files import atomic_file, cache_folder
+from injectplan.kernels import chance
 from injectplan.kernels.cast import Bytes, Floats, Floats32
 from injectplan.kernels.chance import normals
 from injectplan.kernels.line_values import GRAIN, PATTERN
@@ -19,6 +33,53 @@ VOXEL_MM = {
     1: (0.60, 0.13, 0.45), 2: (0.50, 0.13, 0.13), 3: (0.60, 0.10, 0.16), 4: (0.35, 0.16, 0.30),
     5: (0.50, 0.10, 0.30),
 }  # fmt: skip
+KEPT_FILES = 4  # of these arrays and versions; 2 to 8 MB each
+
+
+def _kept(name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return a read-only array as made and kept before by the same sources and numpy, or make and keep it."""
+    array = _read(name)
+    if array is None:
+        array = make()
+        _keep(name, array)
+    array.setflags(write=False)
+    return array
+
+
+@lru_cache(maxsize=1)
+def _version() -> str:
+    digest = hashlib.sha256(np.__version__.encode())
+    for source in (__file__, chance.__file__):
+        digest.update(Path(source).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _read(name: str) -> npt.NDArray[Any] | None:
+    """Return a kept array, None where there is none or its checksum fails."""
+    if os.environ.get("INJECTPLAN_KEEP_JOINTS") == "0":
+        return None
+    try:
+        folder = cache_folder("patterns", or_temporary=False)
+        stream = io.BytesIO((folder / f"{name}-{_version()}.npz").read_bytes())
+        with np.load(stream, allow_pickle=False) as kept:
+            return np.asarray(kept["array"])
+    except (FileError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _keep(name: str, array: npt.NDArray[Any]) -> None:
+    """Keep an array and let those of other versions go that were made first; a full disk keeps nothing."""
+    if os.environ.get("INJECTPLAN_KEEP_JOINTS") == "0":
+        return
+    try:
+        folder = cache_folder("patterns", or_temporary=False)
+        with atomic_file(folder / f"{name}-{_version()}.npz") as part, part.open("wb") as stream:
+            np.savez(stream, array=array)
+        made = sorted(folder.glob(f"{name}-*.npz"), key=lambda p: p.stat().st_mtime)
+        for old in made[:-KEPT_FILES]:
+            old.unlink(missing_ok=True)
+    except (FileError, OSError):
+        return  # keeping is a convenience
 
 
 @lru_cache(maxsize=1)
@@ -38,10 +99,12 @@ def speckle_pairs() -> npt.NDArray[np.int32]:
 
     One read then serves two of the eight corners of a sample.
     """
+    return _kept("pairs", _pairs)
+
+
+def _pairs() -> npt.NDArray[np.int32]:
     voxels = speckle_texture().view(np.uint16).astype(np.uint32).reshape(GRAIN, GRAIN, GRAIN)
-    pairs = np.ascontiguousarray((voxels | np.roll(voxels, -1, axis=2) << 16).view(np.int32).reshape(-1))
-    pairs.setflags(write=False)
-    return pairs
+    return np.ascontiguousarray((voxels | np.roll(voxels, -1, axis=2) << 16).view(np.int32).reshape(-1))
 
 
 @lru_cache(maxsize=1)
@@ -109,6 +172,10 @@ def pattern_volumes() -> Bytes:
     Shapes are judged by eye beside public frames: thin septa along the skin in fat, perimysium 0.3-0.5 mm
     thick and 1-3 mm apart in muscle, fibrils in tendon, mottled fat pads.
     """
+    return _kept("patterns", _patterns)
+
+
+def _patterns() -> Bytes:
     fat = (
         17.0 * _layers(11, 4, 0.30, 0.9) * np.clip(1.6 * _smooth(12, (8.0, 3.0, 10.0)) - 0.1, 0.0, 1.2)
         + 7.0 * np.maximum(_smooth(13, (3.0, 1.2, 4.0)) - 0.8, 0.0)
@@ -125,6 +192,4 @@ def pattern_volumes() -> Bytes:
     pad = 3.6 * _smooth(41, (3.0, 0.9, 4.0)) + 8.0 * np.maximum(_smooth(42, (4.5, 0.7, 6.0)) - 0.8, 0.0) - 3.2
     skin = 2.0 * _smooth(51, (6.0, 1.5, 5.0)) + _couplet()
     stack = np.stack([fat, muscle, tendon, pad, skin])
-    volumes = np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)
-    volumes.setflags(write=False)
-    return volumes
+    return np.clip(np.rint(128.0 + stack / GAIN_STEP_DB), 0, 255).astype(np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,16 +37,8 @@ from injectplan.injection import (
 from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
-from injectplan.ultrasound import ColourMode, Frame
-from injectplan.workflow.story import CaseResult, FrameTimer, frame_of, inspect, joint_of
-
-Progress = Callable[[str, float], None]
-Document = dict[str, Any]
-
-
-def reseeded(case: Case, seed: int | None) -> Case:
-    """Return the case with another seed, when one was given."""
-    return case if seed is None else replace(case, seed=seed)
+from injectplan.workflow.cases import Document, Progress, inspect, joint_of, refused, reseeded
+from injectplan.workflow.story import CaseResult
 
 
 def check_case(path: Path) -> Document:
@@ -65,11 +57,6 @@ def check_case(path: Path) -> Document:
 def _provenance(case: Case, hashes: Mapping[str, str]) -> Document:
     """Return where a case's result comes from; `hashes` are those of the files of its anatomy."""
     return provenance(seed=case.seed, inputs={**case.inputs_sha256, **hashes})
-
-
-def refused(error: RefusedError) -> Document:
-    """Return the document of a step that was refused: it says why."""
-    return {"schema": SCHEMA, "refused": str(error), "reason": type(error).__name__, "purpose": NOT_A_DEVICE}
 
 
 def build_and_describe(
@@ -201,46 +188,6 @@ def _refused_plan(error: RefusedError) -> Document:
         else {"entries": 0, "targets": 0, "pairs": 0, "feasible": 0, "rejected_by": {}}
     )
     return document
-
-
-def simulate_case_frame(
-    path: Path, *, seed: int | None, injected_ml: float = 0.0, force_n: float = 0.0,
-    colour: bool = False, progress: Progress | None = None,
-) -> tuple[Frame | None, Document]:  # fmt: skip
-    """Simulate a case's frame, timed over 30 warm repeats; None when no trajectory could show one.
-
-    injected_ml, force_n, colour : fluid in the cavity, the probe's force, and whether flow is coloured; the
-    timing is without colour.
-    """
-    case = reseeded(read_case(path), seed)
-    timer = FrameTimer(repeats=30)
-    try:
-        frame = frame_of(
-            case, injected_ml=injected_ml, force_n=force_n, colour=ColourMode() if colour else None,
-            progress=progress, timer=timer,
-        )  # fmt: skip
-    except RefusedError as error:
-        return None, refused(error)
-    return frame, {**frame_document(frame), "frame_ms": list(timer.median_p95_ms)}
-
-
-def frame_document(frame: Frame) -> Document:
-    """Return a frame's numbers; its arrays go into the frame file."""
-    height, width = frame.bmode.shape
-    return {
-        "schema": SCHEMA,
-        "width_px": width,
-        "height_px": height,
-        "lines": frame.envelope_db.shape[0],
-        "samples": frame.envelope_db.shape[1],
-        "sample_mm": frame.sample_mm,
-        "pixel_to_patient": frame.pixel_to_patient,
-        "probe_to_patient": frame.probe_to_patient.matrix,
-        "label_names": {str(value): name for value, name in frame.label_names.items()},
-        "visibility": frame.visibility,
-        "assumed": list(frame.assumed),
-        "purpose": NOT_A_DEVICE,
-    }
 
 
 def dose_case(

@@ -7,18 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from injectplan.alignment import Alignment, alignment_drawing
 from injectplan.anatomy import model_document, model_seconds, save_joint
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.documents import to_json
-from injectplan.files import atomic_file
 from injectplan.guidance import Preview
 from injectplan.imaging import write_volume
 from injectplan.imaging.values import Surface, Volume
@@ -33,13 +29,13 @@ from injectplan.interop import (
 )
 from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
-from injectplan.report import pictures
+from injectplan.report import images, pictures
 from injectplan.report.html import ReportParts, Views, views, write_report
 from injectplan.report.maps import cartilage_maps, model_views, t2_maps
-from injectplan.ultrasound import Frame
+from injectplan.workflow.cases import recipe_of
 from injectplan.workflow.kept import kept_files
 from injectplan.workflow.steps import record_of
-from injectplan.workflow.story import CaseResult, recipe_of, run_case
+from injectplan.workflow.story import CaseResult, run_case
 
 Document = Mapping[str, Any]
 Progress = Callable[[str, float], None]
@@ -53,7 +49,7 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     """Write the saved joint, its document and its picture."""
     save_joint(joint, folder)
     _write_json(document, folder / "model.json")
-    pictures.save(model_views(joint), folder / "views.png")
+    images.save(model_views(joint), folder / "views.png")
 
 
 def write_t2(document: Document, volume: Volume, folder: Path, joint: JointModel | None = None) -> None:
@@ -61,7 +57,7 @@ def write_t2(document: Document, volume: Volume, folder: Path, joint: JointModel
     if joint is not None:
         picture = t2_maps(joint, volume)
         if picture is not None:
-            pictures.save(picture, folder / "t2_maps.png")
+            images.save(picture, folder / "t2_maps.png")
     write_volume(folder / "t2.nii.gz", volume)
     _write_json(document, folder / "t2.json")
 
@@ -72,7 +68,7 @@ def write_alignment(document: Document, drawn: tuple[Alignment, Mapping[str, Sur
     _write_json(document, folder / "alignment.json")
     write_axes(alignment, folder / "axes.mrk.json")
     drawing = alignment_drawing(alignment, bones)
-    pictures.save(pictures.alignment_drawing(drawing), folder / "alignment.png")
+    images.save(pictures.alignment_drawing(drawing), folder / "alignment.png")
     (folder / "alignment.svg").write_text(pictures.alignment_svg(drawing), encoding="utf-8")
 
 
@@ -88,43 +84,6 @@ def write_plan(plan: Plan | None, document: Document, folder: Path) -> None:
 def write_dose(document: Document, folder: Path) -> None:
     """Write the dose document."""
     _write_json(document, folder / "dose.json")
-
-
-FRAME_ARRAYS = (
-    "bmode", "envelope_db", "line_origin_mm", "line_direction", "labels", "needle", "shadow", "trust",
-    "depth_mm", "pixel_to_patient",
-)  # fmt: skip
-
-
-def write_frame(
-    frame: Frame, document: Document, out: Path | None, png: Path | None, *, trust: bool = False
-) -> None:
-    """Write a frame's arrays and its picture; each file appears as a whole.
-
-    trust : tint in the picture what ray theory does not hold for.
-    """
-    with ExitStack() as whole:  # both files stand ready before either appears
-        if out is not None:
-            path = whole.enter_context(atomic_file(out))
-            with path.open("wb") as stream:
-                _save_arrays(frame, document, stream)
-        if png is not None:
-            picture = pictures.shown(frame, trust=trust)
-            pictures.save(picture, whole.enter_context(atomic_file(png)), format="PNG")
-
-
-def _save_arrays(frame: Frame, document: Document, stream: IO[bytes]) -> None:
-    arrays = {name: getattr(frame, name) for name in FRAME_ARRAYS}
-    if frame.colour is not None:
-        arrays["colour_mm_s"] = frame.colour.velocity_mm_s
-        arrays["colour_nyquist_mm_s"] = np.float64(frame.colour.nyquist_mm_s)
-    np.savez_compressed(
-        stream,
-        **arrays,
-        sample_mm=np.float64(frame.sample_mm),
-        frame_ms=np.array(document["frame_ms"]),
-        label_names=np.array(to_json({str(k): v for k, v in frame.label_names.items()})),
-    )
 
 
 def run_into(
@@ -180,14 +139,14 @@ def _pack(case: Case, joint: JointModel, folder: Path) -> tuple[dict[str, Any], 
         save_joint(joint, inner / "model", document=document)
         mapped = cartilage_maps(joint, pixels=300)
         if mapped is not None:
-            pictures.save(mapped, inner / "cartilage.png")
+            images.save(mapped, inner / "cartilage.png")
 
     with tempfile.TemporaryDirectory(prefix="pack-", dir=folder.parent) as name:
         inner = Path(name)
         kept_files(recipe_of(case), inner, make)
         os.replace(inner / "model", folder)
         picture = inner / "cartilage.png"
-        mapped = pictures.read(picture) if picture.exists() else None
+        mapped = images.read(picture) if picture.exists() else None
     document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     document["seconds"] = model_seconds(joint)
     _write_json(document, folder / "model.json")
@@ -231,9 +190,9 @@ def _highlights(preview: Preview) -> list[tuple[int, str]]:
 def _write_preview(preview: Preview, folder: Path) -> None:
     (folder / "frames").mkdir()
     for i, frame in enumerate(preview.frames):
-        pictures.save(frame.bmode, folder / "frames" / f"rank1_{i:03d}.png")
-    shown = [pictures.shown(frame) for frame in preview.frames]
-    pictures.save_gif(shown, folder / "preview.gif")
+        images.save(frame.bmode, folder / "frames" / f"rank1_{i:03d}.png")
+    shown = [images.shown(frame) for frame in preview.frames]
+    images.save_gif(shown, folder / "preview.gif")
     write_preview_sequence(preview, folder / "preview.igs.mha")
     if has_video():  # the extra `video`
-        write_mp4(pictures.same_depth(shown), folder / "preview.mp4")
+        write_mp4(images.same_depth(shown), folder / "preview.mp4")
