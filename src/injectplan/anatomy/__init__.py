@@ -40,7 +40,8 @@ __all__ = [
     "Ellipse", "FillState", "JointAxes", "JointModel", "Recess", "Structure", "Subject", "build_joint",
     "check_given", "chord_volume_ml", "femoral_head", "fill_cavity", "find_defects", "joint_axes",
     "load_joint", "map_cartilage", "mask_of_surface", "model_document", "model_seconds", "repair_surface",
-    "save_joint", "statistics", "structures_of", "structures_of_surfaces", "surface_of_mask", "thickness_volume",
+    "save_joint", "statistics", "structures_of", "structures_of_surfaces", "surface_of_mask",
+    "thickness_volume",
 ]  # fmt: skip
 
 __getattr__ = names_on_use(
