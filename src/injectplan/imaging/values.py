@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from injectplan.kernels.bvh import Bvh, build_bvh
 from injectplan.kernels.cast import Floats, Ints, cast
+from injectplan.kernels.facets import crosses, enclosed, gathered
 from injectplan.lazy import lazy
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo
@@ -145,8 +146,7 @@ class Surface:
 
     @lazy
     def _crosses(self) -> Floats:
-        a, b, c = (self.vertices_mm[self.triangles[:, i]] for i in range(3))
-        return np.asarray(np.cross(b - a, c - a))
+        return crosses(self.vertices_mm, self.triangles)
 
     @lazy
     def triangle_areas_mm2(self) -> Floats:
@@ -161,17 +161,13 @@ class Surface:
     @lazy
     def vertex_areas_mm2(self) -> Floats:
         """A third of the area of the triangles around each vertex, (n,)."""
-        result = np.zeros(len(self.vertices_mm))
-        for corner in range(3):
-            np.add.at(result, self.triangles[:, corner], self.triangle_areas_mm2 / 3.0)
-        return result
+        thirds = self.triangle_areas_mm2[:, None] / 3.0
+        return gathered(self.triangles, thirds, len(self.vertices_mm))[:, 0]
 
     @lazy
     def vertex_normals(self) -> Floats:
         """Area-weighted outward unit normals, (n, 3); zero where a vertex belongs to no triangle."""
-        result = np.zeros_like(self.vertices_mm)
-        for corner in range(3):
-            np.add.at(result, self.triangles[:, corner], self._crosses)
+        result = gathered(self.triangles, self._crosses, len(self.vertices_mm))
         length = np.linalg.norm(result, axis=1, keepdims=True)
         return np.asarray(np.divide(result, length, out=np.zeros_like(result), where=length > 0))
 
@@ -180,9 +176,7 @@ class Surface:
         """Enclosed volume by the divergence theorem; meaningful for a closed surface only."""
         if not len(self.triangles):
             return 0.0
-        origin = self.vertices_mm.mean(axis=0)
-        corner = self.vertices_mm[self.triangles[:, 0]] - origin
-        return float(np.einsum("ij,ij->", corner, self._crosses) / 6.0 / 1000.0)
+        return enclosed(self.vertices_mm, self.triangles, self._crosses) / 1000.0
 
     def _edges(self) -> npt.NDArray[np.int64]:
         """A number for each edge of each triangle, the same for the same two vertices; (3m,)."""
