@@ -89,36 +89,72 @@ def test_decibels_over_the_whole_range():
 
 @QUICK
 @given(ends, st.integers(0, 99))
-def test_bilinear_reads_between_four_corners_and_writes_nothing_beside(part, seed):
+def test_pixels_are_drawn_between_four_corners_and_nothing_beside(part, seed):
     rng = np.random.default_rng(seed)
     lines, samples = 9, 21
-    grid = rng.normal(size=(lines, samples)).astype(np.float32)
+    greys = rng.uniform(0, 255, size=(lines, samples)).astype(np.float32)
+    ways = rng.uniform(0, 1.2, size=(lines, samples)).astype(np.float32)
+    trusts = rng.integers(0, 2, size=(lines, samples)).astype(np.uint8)
     x, y = rng.uniform(0, lines - 1.001, 90), rng.uniform(0, samples - 1.001, 90)
     cells = (x.astype(int) * samples + y.astype(int)).astype(np.int32)
-    cells[rng.uniform(size=90) < 0.2] = -1
+    nearest = (np.rint(x).astype(int) * samples + np.rint(y).astype(int)).astype(np.int32)
+    outside = rng.uniform(size=90) < 0.2
+    cells[outside] = nearest[outside] = -1
     along, deep = (x % 1).astype(np.float32), (y % 1).astype(np.float32)
-    got = np.full(90, 7.0, np.float32)
-    want = got.copy()
-    lanes.bilinear(grid.ravel(), cells, along, deep, samples, *part, got)
-    lanes.bilinear_plain(grid.ravel(), cells, along, deep, samples, *part, want)
-    assert got == pytest.approx(want, abs=2e-6)
-    assert (got[np.r_[0 : part[0], part[1] : 90]] == 7.0).all()
-    inside = np.arange(90)[part[0] : part[1]]
-    inside = inside[cells[inside] >= 0]
+    results = []
+    for draw in (lanes.convert, lanes.convert_plain):
+        rows = np.full(90, 7, np.uint8), np.full(90, 7.0, np.float32), np.ones(90, np.bool_)
+        flat = greys.ravel(), ways.ravel(), trusts.ravel()
+        draw(*flat, cells, along, deep, nearest, samples, *part, *rows)
+        results.append(rows)
+    (grey, way, trust), (grey_plain, way_plain, trust_plain) = results
+    assert np.abs(grey.astype(int) - grey_plain).max() <= 1  # a half may round either way
+    assert (grey == grey_plain).mean() > 0.95
+    assert way == pytest.approx(way_plain, abs=2e-6)
+    assert (trust == trust_plain).all()
+    beside = np.r_[0 : part[0], part[1] : 90]
+    assert (grey[beside] == 7).all()
+    assert (way[beside] == 7.0).all()
+    assert trust[beside].all()
+    inside = np.zeros(90, bool)
+    inside[part[0] : part[1]] = True
+    assert not grey[inside & outside].any()
+    assert not way[inside & outside].any()
+    assert not trust[inside & outside].any()
+    inside &= ~outside
     i, j = x.astype(int)[inside], y.astype(int)[inside]
     u, v = x[inside] % 1, y[inside] % 1
-    true = (1 - u) * ((1 - v) * grid[i, j] + v * grid[i, j + 1])
-    true += u * ((1 - v) * grid[i + 1, j] + v * grid[i + 1, j + 1])
-    assert got[inside] == pytest.approx(true, abs=1e-5)
+    for grid, got, off in ((greys, grey, 0.51), (ways, way, 1e-5)):
+        true = (1 - u) * ((1 - v) * grid[i, j] + v * grid[i, j + 1])
+        true += u * ((1 - v) * grid[i + 1, j] + v * grid[i + 1, j + 1])
+        true = np.minimum(true, 1.0) if grid is ways else true
+        assert got[inside] == pytest.approx(true, abs=off)
+    assert (trust[inside] == trusts.ravel()[nearest[inside]]).all()
 
 
 @QUICK
 @given(ends, st.integers(0, 99))
-def test_rounded_writes_bytes_and_nothing_beside(part, seed):
-    row = np.random.default_rng(seed).uniform(0.0, 255.0, 90).astype(np.float32)
-    row[:4] = (0.0, 0.49, 255.0, 254.6)
-    got = np.full(90, 7, np.uint8)
-    lanes.rounded(row, *part, got)
-    want = np.full(90, 7, np.uint8)
-    lanes.rounded_plain(row, *part, want)
-    assert (got == want).all()
+def test_a_row_at_one_depth_is_drawn_as_pixel_by_pixel(part, seed):
+    rng = np.random.default_rng(seed)
+    lines, samples = 9, 21
+    greys = rng.uniform(0, 255, lines * samples).astype(np.float32)
+    ways = rng.uniform(0, 1.2, lines * samples).astype(np.float32)
+    trusts = rng.integers(0, 2, lines * samples).astype(np.uint8)
+    x, deep = rng.uniform(0, lines - 1.001, 90), np.float32(rng.uniform())
+    along, down = (x % 1).astype(np.float32), int(rng.integers(0, samples - 1))
+    cells = (x.astype(int) * samples).astype(np.int32)
+    nearest = (np.rint(x).astype(int) * samples).astype(np.int32)
+    cells[rng.uniform(size=90) < 0.2] = -1
+    nearest[rng.uniform(size=90) < 0.2] = -1
+    rows = [(np.full(90, 7, np.uint8), np.full(90, 7.0, np.float32), np.ones(90, np.bool_)) for _ in range(3)]
+    how = cells, along, nearest, down, deep, down + 1, samples, *part
+    lanes.convert_row(greys, ways, trusts, *how, *rows[0])
+    lanes.convert_row_plain(greys, ways, trusts, *how, *rows[1])
+    moved = np.where(cells < 0, -1, cells + down).astype(np.int32)
+    corner = np.where(nearest < 0, -1, nearest + down + 1).astype(np.int32)
+    lanes.convert(greys, ways, trusts, moved, along, np.full(90, deep), corner, samples, *part, *rows[2])
+    for got, same in zip(rows[0], rows[2], strict=True):
+        assert (got == same).all()
+    assert np.abs(rows[0][0].astype(int) - rows[1][0]).max() <= 1
+    assert rows[0][1] == pytest.approx(rows[1][1], abs=2e-6)
+    assert (rows[0][2] == rows[1][2]).all()

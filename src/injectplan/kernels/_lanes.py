@@ -11,11 +11,14 @@ at places x, y, z in texture voxels (not negative), trilinear, of unit power tim
 voxel's number is turned by `turns` (3,) 128ths of a circle for each voxel along each axis, which is the phase
 of the way there and back along the beam; circle (256,) : cosines and sines of the 128 angles.
 `decibels(power, out)` writes 10·log10(power + 1e-20).
-`bilinear(grid, cells, along, deep, samples, first, last, out)` writes what stands between a flat grid's four
-values at cell, cell + 1, cell + samples, cell + samples + 1, `deep` the share of the second and `along` that
-of the third; 0 where the cell is negative.  `rounded(row, first, last, out)` writes 0–255 as bytes.
-All rows are contiguous float32. Each has a twin in plain Python below, used when compilation is off, which
-tests compare it with.
+`convert(greys, ways, trusts, cells, along, deep, nearest, samples, first, last, grey, way, trust)` draws
+pixels of a row from flat grids: what stands between the four values at cell, cell + 1, cell + samples,
+cell + samples + 1, `deep` the share of the second and `along` that of the third, of greys (0-255) rounded
+into bytes and of ways at most 1; trusts by its nearest corner. 0 where cell or corner is negative.
+`convert_row(…, cells, along, nearest, down, deep, beside, …)` does that where a row has one depth: down (in
+samples) is added to its cells, beside to its corners, and deep is a number.
+Rows are contiguous float32, cells int32, trusts bytes. Each has a twin in plain Python below, used when
+compilation is off, which tests compare it with.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from injectplan.kernels._jit import bare_kernel
 LANES = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
-_WORDS = ir.VectorType(_I64, LANES)
+_WORDS, _BYTES = ir.VectorType(_I64, LANES), ir.VectorType(ir.IntType(8), LANES)
 _BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
@@ -86,20 +89,33 @@ def decibels_plain(power: Any, out: Any) -> None:
     out[:] = 10.0 * np.log10(np.asarray(power, np.float64) + 1e-20)
 
 
-def bilinear_plain(
-    grid: Any, cells: Any, along: Any, deep: Any, samples: int, first: int, last: int, out: Any
-) -> None:
-    """Do what `bilinear` does."""
-    cell, u, v = (row[first:last] for row in (cells, along, deep))
-    i = np.maximum(cell, 0)
-    near = (1 - v) * grid[i] + v * grid[i + 1]
-    far = (1 - v) * grid[i + samples] + v * grid[i + samples + 1]
-    out[first:last] = np.where(cell < 0, 0, (1 - u) * near + u * far)
+def convert_plain(
+    greys: Any, ways: Any, trusts: Any, cells: Any, along: Any, deep: Any, nearest: Any, samples: int,
+    first: int, last: int, grey: Any, way: Any, trust: Any,
+) -> None:  # fmt: skip
+    """Do what `convert` does."""
+    part = slice(first, last)
+    u, v, i = along[part], deep[part], np.maximum(cells[part], 0)
+    outside, corner = cells[part] < 0, nearest[part]
+
+    def between(grid: Any) -> Any:
+        near = (1 - v) * grid[i] + v * grid[i + 1]
+        far = (1 - v) * grid[i + samples] + v * grid[i + samples + 1]
+        return np.where(outside, 0, (1 - u) * near + u * far)
+
+    grey[part] = (between(greys) + np.float32(0.5)).astype(np.uint8)
+    way[part] = np.minimum(between(ways), 1)
+    trust[part] = (corner >= 0) & (trusts[np.maximum(corner, 0)] != 0)
 
 
-def rounded_plain(row: Any, first: int, last: int, out: Any) -> None:
-    """Do what `rounded` does."""
-    out[first:last] = (row[first:last] + np.float32(0.5)).astype(np.uint8)
+def convert_row_plain(
+    greys: Any, ways: Any, trusts: Any, cells: Any, along: Any, nearest: Any, down: int, deep: float,
+    beside: int, samples: int, first: int, last: int, grey: Any, way: Any, trust: Any,
+) -> None:  # fmt: skip
+    """Do what `convert_row` does."""
+    cell, corner = (np.where(row < 0, -1, row + more) for row, more in ((cells, down), (nearest, beside)))
+    depth = np.full(len(cells), deep, np.float32)
+    convert_plain(greys, ways, trusts, cell, along, depth, corner, samples, first, last, grey, way, trust)
 
 
 def _splat(value: Any, kind: Any = _FLOATS) -> Any:
@@ -256,40 +272,81 @@ def _decibels(_typing, power, out, last):
     return types.none(power, out, i), generate
 
 
-@intrinsic
-def _bilinear(_typing, grid, cells, along, deep, samples, first, last, out):
-    i = types.int64
-
-    def generate(context, builder, signature, arguments):
-        data = [_data(context, builder, signature.args[n], arguments[n]) for n in (0, 1, 2, 3, 7)]
-        next_line = _spread(builder, builder.trunc(arguments[4], _I32), _INTS)
-        zero = _splat(0, _INTS)
-        with _each_block(builder, arguments[5], arguments[6]) as (at, _):
-            block = _Block(builder, at, arguments[6])
-            cell = block.load_ints(data[1])
-            outside = builder.icmp_signed("<", cell, zero)
-            cell = builder.select(outside, zero, cell)
-            u, v = block.load(data[2]), block.load(data[3])
-            near = block.between(v, *block.pairs(data[0], cell))
-            far = block.between(v, *block.pairs(data[0], builder.add(cell, next_line)))
-            block.store(data[4], builder.select(outside, _splat(0.0), block.between(u, near, far)))
-        return context.get_dummy_value()
-
-    return types.none(grid, cells, along, deep, i, i, i, out), generate
+def _draw_block(block: _Block, grids: list[Any], rows: list[Any], cell: Any, u: Any, v: Any, corner: Any,
+                next_line: Any) -> None:  # fmt: skip
+    """Draw sixteen pixels: grids and rows of grey, transmission and trust."""
+    b, zero, one = block.builder, _splat(0, _INTS), _splat(1.0)
+    outside = b.icmp_signed("<", cell, zero)
+    cell = b.select(outside, zero, cell)
+    below, values = b.add(cell, next_line), []
+    for grid in grids[:2]:
+        near = block.between(v, *block.pairs(grid, cell))
+        far = block.between(v, *block.pairs(grid, below))
+        values.append(b.select(outside, _splat(0.0), block.between(u, near, far)))
+    block.store_bytes(rows[0], b.fptosi(b.fadd(values[0], _splat(0.5)), _INTS))
+    block.store(rows[1], b.select(b.fcmp_ordered("<", values[1], one), values[1], one))
+    outside = b.icmp_signed("<", corner, zero)
+    sure = block.gather(grids[2], b.select(outside, zero, corner), _BYTES)
+    sure = b.and_(b.not_(outside), b.icmp_signed("!=", sure, _splat(0, _BYTES)))
+    block.store_bytes(rows[2], b.zext(sure, _INTS))
 
 
 @intrinsic
-def _rounded(_typing, row, first, last, out):
+def _convert(
+    _typing, greys, ways, trusts, cells, along, deep, nearest, samples, first, last, grey, way, trust
+):
     i = types.int64
 
     def generate(context, builder, signature, arguments):
-        source, data = (_data(context, builder, signature.args[n], arguments[n]) for n in (0, 3))
-        with _each_block(builder, arguments[1], arguments[2]) as (at, _):
-            block = _Block(builder, at, arguments[2])
-            block.store_bytes(data, builder.fptosi(builder.fadd(block.load(source), _splat(0.5)), _INTS))
+        data = [
+            None if n in (7, 8, 9) else _data(context, builder, signature.args[n], arguments[n])
+            for n in range(13)
+        ]
+        next_line = _spread(builder, builder.trunc(arguments[7], _I32), _INTS)
+        with _each_block(builder, arguments[8], arguments[9]) as (at, _):
+            block = _Block(builder, at, arguments[9])
+            _draw_block(
+                block, data[:3], data[10:], block.load_ints(data[3]), block.load(data[4]),
+                block.load(data[5]), block.load_ints(data[6]), next_line,
+            )  # fmt: skip
         return context.get_dummy_value()
 
-    return types.none(row, i, i, out), generate
+    return types.none(greys, ways, trusts, cells, along, deep, nearest, i, i, i, grey, way, trust), generate
+
+
+@intrinsic
+def _convert_row(
+    _typing, greys, ways, trusts, cells, along, nearest, down, deep, beside, samples, first, last, grey, way,
+    trust,
+):  # fmt: skip
+    i, f = types.int64, types.float32
+
+    def generate(context, builder, signature, arguments):
+        data = [
+            None if n in range(6, 12) else _data(context, builder, signature.args[n], arguments[n])
+            for n in range(15)
+        ]
+        down, beside, next_line = (
+            _spread(builder, builder.trunc(arguments[n], _I32), _INTS) for n in (6, 8, 9)
+        )
+        deep, zero = _spread(builder, arguments[7]), _splat(0, _INTS)
+
+        def moved(row: Any, more: Any) -> Any:
+            """Lanes outside stay negative."""
+            return builder.select(builder.icmp_signed("<", row, zero), row, builder.add(row, more))
+
+        with _each_block(builder, arguments[10], arguments[11]) as (at, _):
+            block = _Block(builder, at, arguments[11])
+            cell, corner = block.load_ints(data[3]), block.load_ints(data[5])
+            _draw_block(
+                block, data[:3], data[12:], moved(cell, down), block.load(data[4]), deep,
+                moved(corner, beside), next_line,
+            )  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.none(
+        greys, ways, trusts, cells, along, nearest, i, f, i, i, i, i, grey, way, trust
+    ), generate
 
 
 def _powers(builder: Any, fall: Any) -> tuple[Any, Any]:
@@ -416,7 +473,7 @@ def _grains(_typing, texture, turns, circle, x, y, z, amplitude, weight, re, im,
 
 if numba.config.DISABLE_JIT:
     lay, decay, add_decay, grains = lay_plain, decay_plain, add_decay_plain, grains_plain
-    decibels, bilinear, rounded = decibels_plain, bilinear_plain, rounded_plain
+    decibels, convert, convert_row = decibels_plain, convert_plain, convert_row_plain
 else:
 
     @bare_kernel
@@ -445,11 +502,19 @@ else:
         _decibels(power, out, np.int64(out.shape[0]))
 
     @bare_kernel
-    def bilinear(grid, cells, along, deep, samples, first, last, out):
-        """Write into out[first:last] what a flat grid holds between its cells' corners."""
-        _bilinear(grid, cells, along, deep, np.int64(samples), np.int64(first), np.int64(last), out)
+    def convert(greys, ways, trusts, cells, along, deep, nearest, samples, first, last, grey, way, trust):
+        """Draw pixels [first, last) of a row from grids of greys, transmission and trust."""
+        _convert(
+            greys, ways, trusts, cells, along, deep, nearest, np.int64(samples), np.int64(first),
+            np.int64(last), grey, way, trust,
+        )  # fmt: skip
 
     @bare_kernel
-    def rounded(row, first, last, out):
-        """Write row[first:last], 0-255, rounded into bytes."""
-        _rounded(row, np.int64(first), np.int64(last), out)
+    def convert_row(
+        greys, ways, trusts, cells, along, nearest, down, deep, beside, samples, first, last, grey, way, trust
+    ):
+        """Draw pixels [first, last) of a row that lies at one depth."""
+        _convert_row(
+            greys, ways, trusts, cells, along, nearest, np.int64(down), np.float32(deep), np.int64(beside),
+            np.int64(samples), np.int64(first), np.int64(last), grey, way, trust,
+        )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from injectplan.kernels._jit import image_kernel, kernel, prange
-from injectplan.kernels._lanes import bilinear, decibels, rounded
+from injectplan.kernels._lanes import convert, convert_row, decibels
 from injectplan.kernels.cast import Floats32, Ints
 from injectplan.kernels.chance import hash64
 from injectplan.kernels.needle import needle_line, points_line
@@ -45,6 +45,22 @@ class Scan(NamedTuple):
     along: Floats32  # towards the next line
     deep: Floats32  # towards the next sample
     nearest: Ints
+
+
+class PlainScan(NamedTuple):
+    """Scan conversion where each column lies on one line and each row at one depth; else it has no rows.
+
+    cell, along, nearest (w) : a column's cell and corner in the first sample, -1 outside; see `Scan`.  down,
+    deep, beside (h) : a row's sample, fraction, nearest sample; -1 outside.  `Scan` takes 3 MB that are read
+    anew for every frame.
+    """
+
+    cell: Ints
+    along: Floats32
+    nearest: Ints
+    down: Ints
+    deep: Floats32
+    beside: Ints
 
 
 @image_kernel
@@ -172,26 +188,28 @@ def smooth_lines(grey, wl, wd, out):
 
 
 @kernel
-def scan_convert(grey, through, trust, scan, first, last, room, bmode, shadow, trusted):
+def scan_convert(grey, through, trust, scan, plain, first, last, bmode, shadow, trusted):
     """Draw the beam grid into the picture: grey and transmission bilinear, trust by the nearest sample.
 
-    first, last : the columns that hold a part of the image; the others are not touched.
-    room (w) : to work in.
+    plain : if it has no rows, the picture is drawn by `scan`, pixel by pixel.  first, last : the columns that
+    hold a part of the image; the others are not touched.
     """
     lines, samples = grey.shape
-    greys, ways, trusts = (
-        grey.reshape(lines * samples),
-        through.reshape(lines * samples),
-        trust.reshape(lines * samples),
-    )
-    for row in range(bmode.shape[0]):
-        cells, along, deep = scan.cell[row], scan.along[row], scan.deep[row]
-        nearest, passed, sure = scan.nearest[row], shadow[row], trusted[row]
-        bilinear(greys, cells, along, deep, samples, first, last, room)
-        rounded(room, first, last, bmode[row])
-        bilinear(ways, cells, along, deep, samples, first, last, passed)
-        for column in range(first, last):
-            passed[column] = min(np.float32(1.0), passed[column])
-        for column in range(first, last):
-            at = nearest[column]
-            sure[column] = at >= 0 and trusts[at] != 0
+    size = lines * samples
+    greys, ways, trusts = grey.reshape(size), through.reshape(size), trust.reshape(size)
+    rows = plain.down.shape[0]
+    for row in range(rows):
+        if plain.down[row] < 0:
+            bmode[row, first:last] = np.uint8(0)
+            shadow[row, first:last] = np.float32(0.0)
+            trusted[row, first:last] = False
+            continue
+        convert_row(
+            greys, ways, trusts, plain.cell, plain.along, plain.nearest, plain.down[row], plain.deep[row],
+            plain.beside[row], samples, first, last, bmode[row], shadow[row], trusted[row],
+        )  # fmt: skip
+    for row in range(rows, bmode.shape[0]):
+        convert(
+            greys, ways, trusts, scan.cell[row], scan.along[row], scan.deep[row], scan.nearest[row], samples,
+            first, last, bmode[row], shadow[row], trusted[row],
+        )  # fmt: skip

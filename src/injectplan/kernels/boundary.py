@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from injectplan.kernels._jit import bare_kernel
+from injectplan.kernels._scalar import swift_exp
 from injectplan.kernels.line_values import NEPER
 
 ROUGH_DB, ROUGH_DB_DEG, STEEP_DEG = 30.0, 1.0, 45.0  # steeper flanks fade by another dB a degree
@@ -102,7 +103,7 @@ def lobe(overlap):
         i += 1
     f = (overlap - _LOBE_AT[i - 1]) / (_LOBE_AT[i] - _LOBE_AT[i - 1])
     db = _LOBE_DB[i - 1] + f * (_LOBE_DB[i] - _LOBE_DB[i - 1])
-    return math.exp(NEPER * db)
+    return swift_exp(NEPER * db)
 
 
 @bare_kernel
@@ -125,16 +126,17 @@ def normal_at(corner, n, i, x, y, z):
     d20 = px * abx + py * aby + pz * abz
     d21 = px * acx + py * acy + pz * acz
     det = d00 * d11 - d01 * d01
-    v = (d11 * d20 - d01 * d21) / det if det > 0.0 else 0.0
-    w = (d00 * d21 - d01 * d20) / det if det > 0.0 else 0.0
+    inverse = 1.0 / det if det > 0.0 else 0.0
+    v, w = (d11 * d20 - d01 * d21) * inverse, (d00 * d21 - d01 * d20) * inverse
     u = 1.0 - v - w
     nx = u * n[i, 0] + v * n[i, 3] + w * n[i, 6]
     ny = u * n[i, 1] + v * n[i, 4] + w * n[i, 7]
     nz = u * n[i, 2] + v * n[i, 5] + w * n[i, 8]
-    length = math.sqrt(nx * nx + ny * ny + nz * nz)
-    if not length > 0.0:
+    square = nx * nx + ny * ny + nz * nz
+    if not square > 0.0:
         return 0.0, 0.0, 0.0
-    return nx / length, ny / length, nz / length
+    inverse = 1.0 / math.sqrt(square)
+    return nx * inverse, ny * inverse, nz * inverse
 
 
 @bare_kernel
@@ -170,5 +172,5 @@ def diffuse_part(floor, solid, facing, cos1):
     if solid:
         tilt = math.degrees(math.acos(min(1.0, cos1)))
         raised = max(0.0, ROUGH_DB - ROUGH_DB_DEG * tilt) - max(0.0, tilt - STEEP_DEG)
-        return min(0.9, part * math.exp(NEPER * raised))
+        return min(0.9, part * swift_exp(NEPER * raised))
     return part * cos1

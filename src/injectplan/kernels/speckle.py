@@ -11,6 +11,7 @@ import numpy as np
 
 from injectplan.kernels._jit import bare_kernel, image_kernel, parallel_kernel, prange
 from injectplan.kernels._lanes import decay, lay
+from injectplan.kernels._scalar import swift_exp
 
 # Echoes from just under a rough bone surface, in pictures: fitted to the width of public frames' bone lines.
 TAIL, TAIL_STEP_MM, TAIL_FALL = 4, 0.13, 0.42
@@ -88,9 +89,9 @@ def add_pulse(re, im, depth, step, sigma, real, imag):
         return
     inverse = 1.0 / (2.0 * sigma * sigma)
     off = first * step - depth
-    g = math.exp(-off * off * inverse)
-    ratio = math.exp(-(2.0 * off * step + step * step) * inverse)
-    bend = math.exp(-2.0 * step * step * inverse)
+    g = swift_exp(-off * off * inverse)
+    ratio = swift_exp(-(2.0 * off * step + step * step) * inverse)
+    bend = swift_exp(-2.0 * step * step * inverse)
     for n in range(first, last):
         re[n] += np.float32(g * real)
         im[n] += np.float32(g * imag)

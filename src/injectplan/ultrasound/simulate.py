@@ -82,7 +82,7 @@ class FrameBuffers:
         self.envelope, self.grey, self.smooth = single(lines, n), single(lines, n), single(lines, n)
         self.marks, self.mean = np.zeros(lines), single(n)
         self.tops, self.aside = single(lines), np.zeros((lines, n), np.uint8)
-        self.away, self.edge, self.row = single(n), single(n), single(w)
+        self.away, self.edge = single(n), single(n)
         self.labels = np.zeros((h, w), np.uint16)
         self.bmode, self.needle = np.zeros((h, w), np.uint8), np.zeros((h, w), np.uint8)
         self.shadow, self.trusted = single(h, w), np.zeros((h, w), np.bool_)
@@ -103,7 +103,8 @@ def _desk(scene: AcousticScene, samples: int, height: int) -> values.Desk:
         which=np.zeros((PLACES, values.ROOM), np.int32),
         counts=np.zeros((PLACES, len(scene.names)), np.int32),
         fall=np.zeros((PLACES, len(scene.tissue_names))),
-        column=np.zeros((PLACES, values.COLUMNS, height), np.uint16),
+        column=np.zeros((PLACES, height, values.COLUMNS), np.uint16),
+        edge=np.zeros((PLACES, 3, values.ROOM)), below=np.zeros((PLACES, 3, values.ROOM), np.uint16),
     )  # fmt: skip
 
 
@@ -315,7 +316,7 @@ def _draw(b: FrameBuffers, t: Tables, probe: Probe, seed: int, *, compounded: bo
         grey = b.smooth
     walked = b.walked
     beam.scan_convert(
-        grey, walked.through, walked.trust, t.scan, *b.held, b.row, b.bmode, b.shadow, b.trusted
+        grey, walked.through, walked.trust, t.scan, t.plain_scan, *b.held, b.bmode, b.shadow, b.trusted
     )
 
 

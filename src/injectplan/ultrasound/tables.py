@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.instruments import Probe
-from injectplan.kernels.beam import Focus, Scan
-from injectplan.kernels.cast import Bools, Floats, Floats32
+from injectplan.kernels.beam import Focus, PlainScan, Scan
+from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
 from injectplan.kernels.line_values import C0, Grid
 from injectplan.ultrasound.values import Display
 
@@ -21,6 +21,7 @@ FWHM = math.sqrt(8.0 * math.log(2.0))  # full width at half maximum of a Gaussia
 TWO_WAY = 0.886  # -6 dB two-way width in wavelengths times f-number: a sinc squared
 DEFOCUS = 0.75  # elevation width of a defocused aperture re its geometric shadow (assumed; two-way)
 FACE_LINE = ([0.0, 0.25, 0.5, 0.8, 1.2, 1.6], [9.0, 7.0, -3.0, -3.0, 2.0, 0.0])  # depth mm, dB (assumed)
+UNHEARD = 1e-5  # amplitude of a plane re the sum of all, 100 dB under it
 LATERAL_DEFOCUS = 0.75  # the same for the transmit aperture (assumed)
 
 
@@ -119,6 +120,7 @@ class Tables:
     grid: Grid
     focus: Focus
     scan: Scan
+    plain_scan: PlainScan
     planes_mm: Floats
     voxel_mm: float
     depth_mm: Floats32
@@ -193,6 +195,7 @@ def tables_of(probe: Probe, display: Display) -> Tables:
     grid = Grid(
         step, sigma_z, np.ascontiguousarray(grain, dtype=np.float32), single(weight), single(rough),
         single(smear_x), single(smear_y), single(f_lateral), single(f_elevation), single(half),
+        _deaf(weight),
     )  # fmt: skip
     focus = Focus(
         single(lateral), single(sigma_x), single(sigma_y), single(f_lateral), single(f_elevation), sigma_z,
@@ -207,6 +210,20 @@ def tables_of(probe: Probe, display: Display) -> Tables:
         looks_deg=looks, look_line=spread[0], look_sample=spread[1], look_share=spread[2],
         samples=samples, step_mm=step, **picture,
     )  # fmt: skip
+
+
+def _deaf(weight: Floats) -> Ints:
+    """First and last + 1 of the samples at which a plane weighs less than UNHEARD of all, (planes, 2).
+
+    Near the lens's focus the outer planes do: 3 to 6 % of a frame's samples need no speckle and no echoes.
+    """
+    unheard = weight < UNHEARD
+    first = np.argmax(unheard, axis=1)
+    after = np.argmax(~unheard & (np.arange(weight.shape[1]) > first[:, None]), axis=1)
+    last = np.where(unheard.any(axis=1), np.where(after == 0, weight.shape[1], after), first)
+    result = np.ascontiguousarray(np.stack([first, last], axis=1), dtype=np.int32)
+    result.setflags(write=False)
+    return result
 
 
 def _tgc(probe: Probe, z: Any) -> Floats:
@@ -288,12 +305,36 @@ def _picture(probe: Probe, display: Display, samples: int, step: float) -> dict[
     along, deeper = (line - i).astype(np.float32), (sample - j).astype(np.float32)
     nearest = np.where(inside, index + samples * (along > 0.5) + (deeper > 0.5), -1).astype(np.int32)
     scan = Scan(index, along, deeper, nearest)
-    frozen: list[Any] = [*scan, depth_mm, inside]
+    plain = _plain_scan(scan, inside, samples)
+    frozen: list[Any] = [*scan, *plain, depth_mm, inside]
     for array in frozen:
         array.setflags(write=False)
     return {
-        "scan": scan, "depth_mm": depth_mm, "inside": inside, "pixel_to_probe": matrix, "pixel_mm": pixel,
+        "scan": scan, "plain_scan": plain, "depth_mm": depth_mm, "inside": inside,
+        "pixel_to_probe": matrix, "pixel_mm": pixel,
     }  # fmt: skip
+
+
+def _plain_scan(scan: Scan, inside: Bools, samples: int) -> PlainScan:
+    """Scan conversion by columns and rows, where lines run straight down the picture; else without rows."""
+    rows, columns = inside.any(axis=1), inside.any(axis=0)
+    r, c = int(np.argmax(rows)), int(np.argmax(columns))
+    line, corner_line = scan.cell[r] // samples, scan.nearest[r] // samples
+    down, beside = scan.cell[:, c] % samples, scan.nearest[:, c] % samples
+    plain = PlainScan(
+        cell=np.where(columns, line * samples, -1).astype(np.int32), along=scan.along[r].copy(),
+        nearest=np.where(columns, corner_line * samples, -1).astype(np.int32),
+        down=np.where(rows, down, -1).astype(np.int32), deep=scan.deep[:, c].copy(),
+        beside=np.where(rows, beside, -1).astype(np.int32),
+    )  # fmt: skip
+    same = (
+        np.array_equal(inside, rows[:, None] & columns)
+        and np.array_equal(scan.cell, np.where(inside, plain.cell + plain.down[:, None], -1))
+        and np.array_equal(scan.nearest, np.where(inside, plain.nearest + plain.beside[:, None], -1))
+        and np.array_equal(scan.along[inside], np.broadcast_to(plain.along, inside.shape)[inside])
+        and np.array_equal(scan.deep[inside], np.broadcast_to(plain.deep[:, None], inside.shape)[inside])
+    )
+    return plain if same else PlainScan(*(part[:0] for part in plain))
 
 
 def _looks(probe: Probe, samples: int, step: float) -> tuple[tuple[float, ...], Any, Any, Any]:
