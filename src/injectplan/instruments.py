@@ -24,7 +24,8 @@ class Probe:
         mirror is white when all gains are 0; `dynamic_range_db` below it is black.
     samples : along a line, 0 = chosen from the axial resolution.  refraction : bend rays by Snell's law.
     raw : the physics alone, one look; the switches after it then are without effect.
-    noise_db : receiver noise re a perfect mirror, before TGC.  veil : grey reverberation under bone.
+    noise_db : receiver noise re a perfect mirror, before TGC.  haze_db : clutter re the mean power round a
+        sample, which fills vessels and effusions.  veil : grey reverberation under bone.
     loss_scale : attenuation re that at the centre frequency, since a pulse's frequency falls on its way.
     texture : septa, fascicles and fibrils as amplitude patterns.  smoothing_mm : after detection (sd).
     """
@@ -53,6 +54,7 @@ class Probe:
     refraction: bool = False
     samples: int = 0
     noise_db: float = -92.0
+    haze_db: float = -25.5
     loss_scale: float = 0.5
     veil: bool = True
     texture: bool = True
@@ -157,7 +159,7 @@ def _tgc(db_per_cm: float, depth_mm: float, flat_after_mm: float) -> tuple[float
 _PRESET: dict[str, Any] = {"raw": False, "bandwidth": 0.3, "f_number": 3.0, "transmit_f_number": 6.0,
                            "smoothing_mm": 0.06, "elevation_planes": 5}  # fmt: skip
 _PRESET_ASSUMED = ("bandwidth", "f_number", "transmit_f_number", "elevation_aperture_mm", "tgc_db",
-                   "noise_db", "loss_scale", "smoothing_mm", "compounding_deg")  # fmt: skip
+                   "noise_db", "haze_db", "loss_scale", "smoothing_mm", "compounding_deg")  # fmt: skip
 _SCHOLTEN = "slice thickness ranges: Scholten, WFUMB Ultrasound Open"
 _LOOKS = (-8.0, 0.0, 8.0)
 
@@ -165,7 +167,7 @@ _PROBES = (
     Probe(
         name="linear-12", kind="linear", frequency_mhz=12.0, lines=192, width_mm=50.0, depth_mm=30.0,
         focus_mm=18.0, elevation_focus_mm=18.0, elevation_aperture_mm=4.0, compounding_deg=_LOOKS,
-        tgc_db=_tgc(11.0, 30.0, 24.0), gain_db=-1.5, **_PRESET, assumed=_PRESET_ASSUMED,
+        tgc_db=_tgc(11.0, 30.0, 24.0), gain_db=-1.5, haze_db=-27.5, **_PRESET, assumed=_PRESET_ASSUMED,
         source="50 mm face of the Clarius L15 and GE ML6-15; " + _SCHOLTEN,
     ),
     Probe(

@@ -92,6 +92,7 @@ class ProbeTable(Table):
     raw: bool | None = None
     refraction: bool | None = None
     noise_db: Annotated[float, Field(ge=-200, le=0)] | None = None
+    haze_db: Annotated[float, Field(ge=-200, le=0)] | None = None
     smoothing_mm: Annotated[float, Field(ge=0, le=5)] | None = None
 
 

@@ -36,17 +36,17 @@ from injectplan.ultrasound.values import Display, Frame, NeedlePose
 COUPLING_FILM_MM, GEL_MM = 0.25, 1.5
 # A convex face is pressed in until its sides couple too; the tissue it meets rises to it (assumed).
 PRESSED_MM = 10.0
-VEIL_DB = -39.5  # reverberation under bone re the bone's echo; fitted to shadows of public frames
+VEIL_DB = -38.0  # reverberation under bone re the bone's echo; fitted to shadows of public frames
 VEIL_DB_MM = -1.2  # its decay with depth, after TGC; the same
 # Diffuse floor of a shaft re its facing echo, its tip's edges re a perfect mirror, and a gain, dB. Physics of
 # plain steel; and what public needle frames show: a shaft 36 dB over its surroundings when it faces the
 # beam, a third of that contrast at 25-50 degrees, a tip that stays bright.
 NEEDLE_DB, NEEDLE_SHOWN_DB = (-19.5, -20.0, 0.0), (-9.0, -12.0, 11.0)
 PLACES = 32  # lines under work at once, at most; more than threads, so that these share the work evenly
-# Haze of a scanner's picture: a share of the neighbourhood's power, which counts up to CLUTTER_CAP_DB re a
-# perfect mirror, trailing into the depth after TGC; fitted to the grey of vessels in public frames (0.41 of
-# the ring round them) and of fluid in knees (up to 0.3 of fat).
-CLUTTER_DB, CLUTTER_CAP_DB, CLUTTER_TRAIL_MM, CLUTTER_REACH_MM = -25.5, -33.5, 6.5, 3.0
+# Haze of a scanner's picture: `Probe.haze_db` of the neighbourhood's power, which counts up to CLUTTER_CAP_DB
+# re a perfect mirror, trailing into the depth after TGC; fitted to the grey of vessels in public frames (0.41
+# of the ring round them), of fluid in knees (up to 0.3 of fat) and of a trochlea's cartilage (0.30-0.35).
+CLUTTER_CAP_DB, CLUTTER_TRAIL_MM, CLUTTER_REACH_MM = -33.5, 6.5, 3.0
 BORE_MM = 0.413  # of a jet without a needle: 22 gauge
 LOST = 1e-3  # two-way amplitude under which nothing is to be trusted: 60 dB
 DOUBT_MM = 1.0  # ring round a needle where ray theory is not trusted
@@ -293,7 +293,7 @@ def _haze(b: FrameBuffers, t: Tables, probe: Probe, seed: int, compounded: bool)
     fall = 1.0 / CLUTTER_TRAIL_MM + _tgc_slope(probe) * math.log(10.0) / 10.0  # nepers of power a mm
     clutter.add_clutter(
         b.sum if compounded else b.power, not compounded, np.float32(10.0 ** (CLUTTER_CAP_DB / 10.0)),
-        10.0 ** (CLUTTER_DB / 10.0), np.float32(math.exp(-t.step_mm * fall)),
+        10.0 ** (probe.haze_db / 10.0), np.float32(math.exp(-t.step_mm * fall)),
         max(1, round(CLUTTER_REACH_MM * probe.lines / probe.face_mm)), exponential_table(), seed + 1, b.side,
         b.mean,
     )  # fmt: skip
