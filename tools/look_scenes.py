@@ -188,8 +188,8 @@ def bone_arc(data: Path) -> View:
     # A scanner for limbs, by its frames: a long pulse (their grain is 0.4-0.5 mm deep), looks from far aside
     # (the shadow tapers, tilted bone stays bright), gain that rises no more below 24 mm.
     probe = replace(
-        PROBES["linear-9"], frequency_mhz=7.5, bandwidth=0.21, compounding_deg=(-18.0, -9.0, 0.0, 9.0, 18.0),
-        width_mm=51.0, depth_mm=44.0, focus_mm=20.0, elevation_focus_mm=20.0, gain_db=-0.3,
+        PROBES["linear-9"], frequency_mhz=7.5, bandwidth=0.22, compounding_deg=(-17.0, -8.5, 0.0, 8.5, 17.0),
+        width_mm=51.0, depth_mm=44.0, focus_mm=20.0, elevation_focus_mm=20.0, gain_db=-1.2,
         tgc_db=ramp(6.5, 44.0, 24.0),
     )  # fmt: skip
     solids = {
