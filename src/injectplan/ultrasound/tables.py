@@ -334,7 +334,10 @@ def _plain_scan(scan: Scan, inside: Bools, samples: int) -> PlainScan:
         and np.array_equal(scan.along[inside], np.broadcast_to(plain.along, inside.shape)[inside])
         and np.array_equal(scan.deep[inside], np.broadcast_to(plain.deep[:, None], inside.shape)[inside])
     )
-    return plain if same else PlainScan(*(part[:0] for part in plain))
+    if same:
+        return plain
+    nothing: Any = (np.zeros(0, part.dtype) for part in plain)
+    return PlainScan(*nothing)
 
 
 def _looks(probe: Probe, samples: int, step: float) -> tuple[tuple[float, ...], Any, Any, Any]:
