@@ -25,7 +25,7 @@ from injectplan.frames import Pose
 from injectplan.imaging import read_labelmap
 from injectplan.instruments import PROBES, Probe, needle_of
 from injectplan.kernels.bvh import build_bvh, first_hits
-from injectplan.ultrasound import AcousticScene, Display, Frame, NeedlePose, distend, simulate_frame
+from injectplan.ultrasound import AcousticScene, Display, Distension, Frame, NeedlePose, simulate_frame
 from injectplan.workflow import joint_of
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +128,8 @@ def picture(joint: JointModel, name: str) -> Frame:
     probe, pose, target = view(joint, which)
     scene = AcousticScene.of(joint, probe).around(pose)
     if volume:
-        scene = distend(scene, fill_cavity(joint.cavity, volume))
+        fill, distension = fill_cavity(joint.cavity, volume), Distension(scene)
+        scene, pose = distension.filled(fill), distension.riding(fill, pose)
     tube = None
     if needle == "in":  # a hip's needle comes from distal and lateral, away from the vessels
         tube = needle_in_plane(pose, target, angle, -1.0 if joint.kind == "hip" else 1.0)

@@ -189,8 +189,9 @@ def preview_guidance(
             tube = needle_at(trajectory, used, inserted)
             flows = state is not None and state.jet_speed_mm_s > 0.0
             seen_now = near if distended is None else distended.result()
+            stands = pose if state is None else distension.riding(state, pose)
             frame = simulate_frame(
-                seen_now, pose, needle=tube, display=display, seed=seed, colour=colour if flows else None
+                seen_now, stands, needle=tube, display=display, seed=seed, colour=colour if flows else None
             )
             contrast = needle_contrast(frame, tube)
             made.append(replace(frame, visibility=contrast.score))

@@ -1,4 +1,4 @@
-"""Laws of a distended joint: fluid pushes tissue aside, bone and skin stay, no fluid changes nothing."""
+"""Laws of a distended joint: fluid pushes tissue aside and lifts the skin, bone stays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.instruments import probe_model
 from injectplan.kernels.bvh import build_bvh, contains, nearest_points
-from injectplan.ultrasound import AcousticScene, Display, distend, simulate_frame
+from injectplan.ultrasound import AcousticScene, Display, Distension, distend, simulate_frame
 from oracles_ultrasound import sphere
 from ultrasound.test_pressure import slab
 
@@ -54,9 +54,9 @@ def test_without_fluid_nothing_moves():
             assert np.abs(same[name].vertices_mm - surface.vertices_mm).max() < 0.05, name
 
 
-def test_bone_skin_and_the_resting_fluid_stay(full):
+def test_bone_and_the_resting_fluid_stay(full):
     after = named(full)
-    for name in ("skin", "femur", "recess"):
+    for name in ("femur", "recess"):
         assert np.array_equal(after[name].vertices_mm, SOLIDS[name][0].vertices_mm)
 
 
@@ -73,18 +73,67 @@ def test_what_lay_outside_the_cavity_lies_outside_the_fluid(full, name):
     assert depth.max() < 0.1
 
 
-def test_layers_keep_their_order_and_thin_towards_the_skin(full):
-    """Over the middle: the wall rises by what it stands off, the fat's under side by a part of that."""
+def top_middle(surface):
+    v = surface.vertices_mm
+    top = np.flatnonzero(np.abs(v[:, 2] - v[:, 2].min()) < 1e-9)
+    return top[np.argmin(np.linalg.norm(v[top, :2], axis=1))]
+
+
+def test_layers_keep_their_order_and_rise_between_wall_and_skin(full):
+    """Over the middle: the wall rises by what it stands off, the skin by its own rise, layers between."""
     after = named(full)
     rise = {}
-    for name in ("subcutaneous_fat", "tendon", "fat_pad"):
-        before = SOLIDS[name][0].vertices_mm
-        top = np.flatnonzero(np.abs(before[:, 2] - before[:, 2].min()) < 1e-9)
-        middle = top[np.argmin(np.linalg.norm(before[top, :2], axis=1))]
-        rise[name] = before[middle, 2] - after[name].vertices_mm[middle, 2]
-    assert 0.0 < rise["subcutaneous_fat"] < rise["tendon"] < rise["fat_pad"] < 5.0
-    # 5 mm at the wall 13 mm under the skin, in proportion at 7 mm
-    assert rise["tendon"] == pytest.approx(5.0 * 7.0 / 13.0, rel=0.1)
+    for name in ("skin", "subcutaneous_fat", "tendon", "fat_pad"):
+        before = SOLIDS[name][0]
+        middle = top_middle(before)
+        rise[name] = before.vertices_mm[middle, 2] - after[name].vertices_mm[middle, 2]
+    assert 0.5 < rise["skin"] < rise["subcutaneous_fat"] < rise["tendon"] < rise["fat_pad"] < 5.0
+    # 5 mm at the wall 13 mm under the skin: by its share at 7 mm, and the rise there by the rest
+    place = SOLIDS["tendon"][0].vertices_mm[top_middle(SOLIDS["tendon"][0])]
+    own = -push().rise(place[None, :])[0, 2]
+    assert rise["tendon"] == pytest.approx(5.0 * 7.0 / 13.0 + own * 6.0 / 13.0, rel=0.1)
+
+
+def push():
+    return Distension(AcousticScene.from_solids(SOLIDS, PROBE, background="air"))._push(FULL.fluid)
+
+
+def came_mm3():
+    return 1000.0 * (FULL.fluid.volume_ml - SOLIDS["recess"][0].volume_ml)
+
+
+def test_the_skin_rises_by_the_volume_that_came_in():
+    """Through a disc over a source d deep, s wide, passes V·(d / √(d² + s²) - d / √(d² + s² + R²))."""
+    made = push()
+    assert made.volumes.sum() == pytest.approx(came_mm3(), rel=0.02)
+    n, radius = np.arange(-150.0, 150.5, 1.5), 150.0
+    x, y = np.meshgrid(n, n, indexing="ij")
+    at = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
+    at = at[np.hypot(at[:, 0], at[:, 1]) < radius]
+    lifted = -made.rise(at)[:, 2].sum() * 1.5**2
+    deep = made.places[:, 2]
+    wide = np.hypot(deep, made.patch_mm)
+    through = (made.volumes * deep * (1.0 / wide - 1.0 / np.hypot(radius, wide))).sum()
+    assert lifted == pytest.approx(through, rel=0.01)
+    assert 0.85 * came_mm3() < lifted < came_mm3()
+
+
+def test_far_from_the_fluid_nothing_moves(full):
+    before, after = SOLIDS["skin"][0].vertices_mm, named(full)["skin"].vertices_mm
+    far = np.linalg.norm(before - [0.0, 0.0, DEEP], axis=1) > 75.0
+    assert np.array_equal(before[far], after[far])
+    assert (before[:, 2] - after[:, 2])[before[:, 2] < 1e-9].min() >= 0.0
+
+
+def test_a_probe_rides_on_the_skin():
+    """Its face stands on the skin as before, and no fluid leaves it where it was."""
+    distension = Distension(AcousticScene.from_solids(SOLIDS, PROBE, background="air"))
+    pose = distension.riding(FULL, Pose.identity())
+    skin = named(distension.filled(FULL))["skin"].vertices_mm
+    face = (np.abs(skin[:, 0]) < PROBE.width_mm / 2) & (np.abs(skin[:, 1]) < 1.0) & (skin[:, 2] < 1.0)
+    assert pose.translation_mm[2] < -0.3
+    assert skin[face, 2].mean() == pytest.approx(pose.translation_mm[2], abs=0.1)
+    assert np.array_equal(distension.riding(FillState(), pose).matrix, pose.matrix)
 
 
 def test_no_triangle_of_a_layer_turns_over(full):
@@ -125,7 +174,10 @@ def test_turned_with_the_patient_it_is_the_same(full):
 
 def test_the_frame_shows_the_layers_over_the_fluid(full):
     """Down the middle: every layer is still there, in order, and the fluid ends where its surface does."""
-    frame = simulate_frame(full, Pose.identity(), display=Display(width_px=100, height_px=120))
+    on_skin = Distension(AcousticScene.from_solids(SOLIDS, PROBE, background="air")).riding(
+        FULL, Pose.identity()
+    )
+    frame = simulate_frame(full, on_skin, display=Display(width_px=100, height_px=120))
     column = frame.labels[:, 50]
     order = [frame.label_names[v] for v in dict.fromkeys(column[column > 0])]
     assert order == ["skin", "subcutaneous_fat", "tendon", "fat_pad", "synovial_fluid", "femur"]

@@ -317,7 +317,7 @@ def _picture(probe: Probe, display: Display, samples: int, step: float) -> dict[
 
 def _plain_scan(scan: Scan, inside: Bools, samples: int) -> PlainScan:
     """Scan conversion by columns and rows, where lines run straight down the picture; else without rows."""
-    rows, columns = inside.any(axis=1), inside.any(axis=0)
+    rows, columns = np.asarray(inside.any(axis=1)), np.asarray(inside.any(axis=0))
     r, c = int(np.argmax(rows)), int(np.argmax(columns))
     line, corner_line = scan.cell[r] // samples, scan.nearest[r] // samples
     down, beside = scan.cell[:, c] % samples, scan.nearest[:, c] % samples

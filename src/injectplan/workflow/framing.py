@@ -27,10 +27,10 @@ from injectplan.structures import structure
 from injectplan.ultrasound import (
     AcousticScene,
     ColourMode,
+    Distension,
     Frame,
     FrameBuffers,
     NeedlePose,
-    distend,
     press,
     simulate_frame,
 )
@@ -126,7 +126,8 @@ def scene_of(
         best = plan.trajectories[0]
         pose, axis = best.ultrasound.probe_to_patient, (best.entry_mm, best.tip_mm)
     if injected_ml > 0.0:
-        scene = distend(scene, _flowing(joint, case, injected_ml, axis))
+        fill, distension = _flowing(joint, case, injected_ml, axis), Distension(scene)
+        scene, pose = distension.filled(fill), distension.riding(fill, pose)
     return scene, pose, axis
 
 
