@@ -13,7 +13,7 @@ from injectplan.imaging.values import Surface
 from injectplan.instruments import probe_model
 from injectplan.kernels.bvh import build_bvh, contains, nearest_points
 from injectplan.ultrasound import AcousticScene, Display, Distension, distend, simulate_frame
-from oracles_ultrasound import sphere
+from oracles_ultrasound import box, sphere
 from ultrasound.test_pressure import slab
 
 PROBE = replace(probe_model("linear-12"), lines=64, elevation_planes=3, compounding_deg=())
@@ -88,10 +88,10 @@ def test_layers_keep_their_order_and_rise_between_wall_and_skin(full):
         middle = top_middle(before)
         rise[name] = before.vertices_mm[middle, 2] - after[name].vertices_mm[middle, 2]
     assert 0.5 < rise["skin"] < rise["subcutaneous_fat"] < rise["tendon"] < rise["fat_pad"] < 5.0
-    # 5 mm at the wall 13 mm under the skin: by its share at 7 mm, and the rise there by the rest
+    # 5 mm at the wall 13 mm under the skin: its share at 7 mm, and of the rise there the rest, 8 mm off bone
     place = SOLIDS["tendon"][0].vertices_mm[top_middle(SOLIDS["tendon"][0])]
     own = -push().rise(place[None, :])[0, 2]
-    assert rise["tendon"] == pytest.approx(5.0 * 7.0 / 13.0 + own * 6.0 / 13.0, rel=0.1)
+    assert rise["tendon"] == pytest.approx(5.0 * 7.0 / 13.0 + 0.8 * own * 6.0 / 13.0, rel=0.1)
 
 
 def push():
@@ -116,6 +116,16 @@ def test_the_skin_rises_by_the_volume_that_came_in():
     through = (made.volumes * deep * (1.0 / wide - 1.0 / np.hypot(radius, wide))).sum()
     assert lifted == pytest.approx(through, rel=0.01)
     assert 0.85 * came_mm3() < lifted < came_mm3()
+
+
+def test_what_lies_on_bone_is_not_lifted_off_it():
+    """As over a patella: what rises is the skin, by its distance to the bone."""
+    solids = SOLIDS | {"patella": (box([12.0, -8.0, 4.0], [26.0, 8.0, 9.0]), "cortical_bone", 95)}
+    scene = AcousticScene.from_solids(solids, PROBE, background="air")
+    v, after = SOLIDS["skin"][0].vertices_mm, named(distend(scene, FULL))["skin"].vertices_mm
+    over = np.flatnonzero((np.abs(v - [19.0, 0.0, 0.0]) < 1e-6).all(axis=1))
+    own = Distension(scene)._push(FULL.fluid).rise(v[over])
+    assert after[over] - v[over] == pytest.approx(0.4 * own, rel=1e-6)  # 4 mm off it
 
 
 def test_far_from_the_fluid_nothing_moves(full):

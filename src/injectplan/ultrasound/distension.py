@@ -29,6 +29,7 @@ EDGE_MM = 5.0  # of a scene cut to a pose, what lies this far beside its rays mo
 CLEAR_MM = 0.02  # tissue comes to lie this far off the fluid
 FLUID = "synovial_fluid"
 SOURCE_MM, SOURCES = 3.0, 250  # patches of the wall at least so wide, and about so many, count as one source
+HELD_MM = 10.0  # tissue nearer to bone follows the skin by its part of this (assumed)
 MOST_READ = 3000  # triangles of the wall whose way is read
 RISE_FROM_MM, RISE_TO_MM = 30.0, 50.0  # from the fluid's box; between them the rise fades to nothing
 
@@ -72,6 +73,8 @@ class Distension:
         self.skin = [s for s, t in self.pieces if t == "skin"]
         self.walls = {id(s): _Known(s, self.resting) for s, _ in self.pieces}
         self.covers = {id(s): _Known(s, self.skin) for s, _ in self.pieces}
+        rigid = [s for s, t in self.pieces if t in RIGID and len(s.triangles)]
+        self.bones = scene.shapes.mesh_within_reach(rigid).tree if self.resting and rigid else None
         self._pushes: dict[int, _Push] = {}
 
     def filled(self, fill: FillState) -> AcousticScene:
@@ -90,7 +93,8 @@ class Distension:
         half = 0.5 * min(self.scene.probe.face_mm, self.scene.probe.width_mm)
         face = np.stack([np.linspace(-half, half, 9), np.zeros(9), np.zeros(9)], axis=1)
         back = -probe_to_patient.rotation[:, 2]
-        rise = self._push(fill.fluid).rise(probe_to_patient.apply(face)) @ back
+        push, at = self._push(fill.fluid), probe_to_patient.apply(face)
+        rise = push.loose(at) * (push.rise(at) @ back)
         moved = probe_to_patient.translation_mm + max(0.0, float(rise.mean())) * back
         return Pose(probe_to_patient.rotation, moved)
 
@@ -127,7 +131,7 @@ class _Push:
         came = 1000.0 * max(0.0, self.fluid.volume_ml - sum(s.volume_ml for s in self.known.resting))
         share = min(1.0, came / max(float(swept.sum()), 1e-9))
         kept = swept > 0.0
-        return places[kept], swept[kept] * share
+        return places[kept], np.asarray(swept[kept] * share)
 
     def rise(self, at: Floats) -> Floats:
         """Displacement (n, 3) of the skin at points, mm; each source is spread over its patch's width."""
@@ -156,13 +160,20 @@ class _Push:
         # within the fluid, where the sources' pull turns round, that of the place mirrored at the wall
         place = np.array(at[index])
         place[near[inside]] = 2.0 * foot[near[inside]] - place[near[inside]]
-        lift = (under * fade)[:, None] * self.rise(place)
+        lift = (under * fade * self.loose(at[index]))[:, None] * self.rise(place)
         lift[near] += self._away(
             off[near], foot[near], triangle[near], wall[near], cover[near], inside, lift[near]
         )
         vertices = np.array(at)
         vertices[index] += lift
         return Surface(vertices, surface.triangles)
+
+    def loose(self, at: Floats) -> Floats:
+        """How far tissue at points may follow the skin, 0 on bone, 1 from HELD_MM off it, (n,)."""
+        if self.known.bones is None:
+            return np.ones(len(at))
+        off, _, _ = nearest_points(self.known.bones, at, HELD_MM)
+        return np.where(np.isnan(off), 1.0, off / HELD_MM)
 
     def _seen(self, at: Floats) -> Bools:
         """Whether rays may reach the triangles round a point."""
