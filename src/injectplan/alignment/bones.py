@@ -20,7 +20,13 @@ from injectplan.measure import Notice
 LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
 LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
 MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
+TERRACED = 1.0  # level faces for each slightly tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
+FACE_INSIDE_MM, TAPER_MM = 0.3, 3.0
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
+# How far new vertices follow the curved surface. Phong's shape factor is 3/4, right for vertices that lie on it;
+# a decimation by quadrics leaves them outside, where 0 is right: between, both move angles by 0.5° at most.
+BEND = 0.4
+REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
 Indices = npt.NDArray[np.int64]
@@ -154,13 +160,13 @@ def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]
 def _bent(points: Floats, normals: Floats, pairs: Indices, flat: Bools) -> Floats:
     """Middles of the pairs (k, 2) of vertices, bent towards the tangent planes at both; flat ones stay.
 
-    Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with their shape factor 3/4.
+    Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with a smaller shape factor.
     """
     middle = 0.5 * (points[pairs[:, 0]] + points[pairs[:, 1]])
     bent = np.zeros_like(middle)
     for corner, normal in ((points[pairs[:, i]], normals[pairs[:, i]]) for i in (0, 1)):
         bent += 0.5 * (middle - ((middle - corner) * normal).sum(axis=1, keepdims=True) * normal)
-    share = np.where(flat[pairs].all(axis=1), 0.0, 0.75)[:, None]
+    share = np.where(flat[pairs].all(axis=1), 0.0, BEND)[:, None]
     return np.asarray((1.0 - share) * middle + share * bent)
 
 
@@ -363,6 +369,45 @@ def bitangent(flat: Floats, direction: Floats, across: float) -> tuple[int, int]
     return (i, j) if flat[i, 0] < flat[j, 0] else (j, i)
 
 
+def smooth_rests(
+    bone: Bone, rests: tuple[Floats, Floats], outward: Floats, along: Floats
+) -> tuple[Floats, Floats]:
+    """Where a line laid from outside touches the smooth surface about two resting points, (3,) each.
+
+    outward, along : unit; the line runs roughly along `along` and is laid against `outward`. About each rest
+    a paraboloid is fitted to the faces within 7 mm, and the line touches both: one vertex of a facet or of
+    the noise does not carry it. Where a patch has no top within its reach its resting point stays.
+    """
+    third = np.cross(outward, along)
+    middles, areas = side_middles(bone)
+    patches = []
+    for rest in rests:
+        offset = middles - rest
+        near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) < REST_MM**2)
+        offset = offset[near]
+        x, z, h = offset @ along, offset @ third, offset @ outward
+        w = areas[near] * (1.0 - (x * x + z * z + h * h) / REST_MM**2) ** 2
+        design = np.stack([np.ones_like(x), x, z, 0.5 * x * x, x * z, 0.5 * z * z], axis=1)
+        if len(near) < 12:
+            return rests
+        normal = design.T @ (design * w[:, None])
+        patches.append(np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), design.T @ (w * h)))
+    found = list(rests)
+    for _ in range(6):
+        line = found[1] - found[0]
+        slope = float(line @ outward) / float(line @ along)
+        for i, (rest, c) in enumerate(zip(rests, patches, strict=True)):
+            bend = np.array([[c[3], c[4]], [c[4], c[5]]])
+            if np.linalg.eigvalsh(bend)[1] > -1e-3:
+                return rests
+            at = np.linalg.solve(bend, np.array([slope - c[1], -c[2]]))
+            if np.linalg.norm(at) > REST_MM:
+                return rests
+            top = c[0] + at @ c[1:3] + 0.5 * at @ bend @ at
+            found[i] = rest + at[0] * along + at[1] * third + top * outward
+    return found[0], found[1]
+
+
 def axis_candidates(bone: Bone, toward: Floats | None = None) -> list[Floats]:
     """Directions that may point proximally: principal axes both ways, towards a cut, and a given one."""
     center = np.average(bone.points, axis=0, weights=bone.weights)
@@ -418,12 +463,47 @@ def face_areas(bone: Bone) -> tuple[Floats, Floats]:
     return bone.points[bone.triangles].mean(axis=1), 0.5 * _crosses(bone.points, bone.triangles)
 
 
+def side_middles(bone: Bone) -> tuple[Floats, Floats]:
+    """Middles (3 m, 3) of the triangles' sides, each with a third of its triangle's area (3 m,) mm².
+
+    As many nodes of a quadrature that is exact to the second degree: what is fitted to them holds for the
+    faces, where vertices alone lie off a coarse mesh's curved surface.
+    """
+    corners = bone.points[bone.triangles]
+    third = np.linalg.norm(_crosses(bone.points, bone.triangles), axis=1) / 6.0
+    middles = [0.5 * (corners[:, i] + corners[:, (i + 1) % 3]) for i in range(3)]
+    return np.concatenate(middles), np.tile(third, 3)
+
+
 def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Floats:
-    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis."""
+    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis.
+
+    The last slice of a terraced surface is flat as well: where the bone is twice as wide 3 mm further in, at
+    most a slice is missing, and the face is no cut.
+    """
     low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
     cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
     # a steeper face is a side of the bone, as thick slices leave it
-    return cap[1] if cap is not None and cap[0] @ axis < -MOST_LEVEL else np.zeros((0, 3))
+    if cap is None or cap[0] @ axis > -MOST_LEVEL:
+        return np.zeros((0, 3))
+    middle = cap[1].mean(axis=0)
+    if _terraced(bone, cap[0]):
+        face = main_loop(section(bone, middle - FACE_INSIDE_MM * cap[0], cap[0]), middle)
+        inside = main_loop(section(bone, middle - TAPER_MM * cap[0], cap[0]), middle)
+        if face is not None and inside is not None and inside.area_mm2 > 2.0 * face.area_mm2:
+            return np.zeros((0, 3))
+    return cap[1]
+
+
+def _terraced(bone: Bone, normal: Floats) -> bool:
+    """Whether faces all over the bone look along this unit normal, as the slices of a label map leave them."""
+    cross = _crosses(bone.points, bone.triangles)
+    area = np.linalg.norm(cross, axis=1)
+    along = np.abs(cross @ normal) / np.maximum(area, 1e-12)
+    level = float(area[along > np.cos(np.radians(5.0))].sum())
+    beside = float(area[(along > np.cos(np.radians(15.0))) & (along <= np.cos(np.radians(5.0)))].sum())
+    # of directions that are spread evenly 0.13 lie within 5 degrees for each between 5 and 15
+    return level > TERRACED * beside
 
 
 def view_edge(bone: Bone, axis: Floats) -> Floats:
