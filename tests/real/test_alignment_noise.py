@@ -98,7 +98,8 @@ def test_the_last_slice_of_a_malleolus_is_no_cut_and_a_cut_one_is(real_data, sid
         assert mldta.known, (shift, mldta.reason)
         assert "medial_malleolus" in got.landmarks
     # six millimetres of it left out of the label map
-    short = mesh_of(tibia).clip_closed_surface(normal=(0, 0, 1), origin=tip + [0.0, 0.0, 3.0]).triangulate()
+    at = tip + np.array([0.0, 0.0, 3.0])
+    short = mesh_of(tibia).clip_closed_surface(normal=(0, 0, 1), origin=at).triangulate()
     got = measure_alignment({"tibia": voxelised([surface_of(short)], grid)}, side)
     assert "medial_malleolus" not in got.landmarks
 

@@ -20,11 +20,11 @@ from injectplan.measure import Notice
 LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
 LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
 MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
-TERRACED = 1.0  # level faces for each slightly tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
+TERRACED = 1.0  # level faces for each tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
 FACE_INSIDE_MM, TAPER_MM = 0.3, 3.0
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
-# How far new vertices follow the curved surface. Phong's shape factor is 3/4, right for vertices that lie on it;
-# a decimation by quadrics leaves them outside, where 0 is right: between, both move angles by 0.5° at most.
+# How far new vertices follow the curved surface. Phong's shape factor is 3/4, right for vertices that lie on
+# it; a decimation by quadrics leaves them outside, where 0 is right: between, all angles stay within 0.5°.
 BEND = 0.4
 REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
@@ -496,7 +496,7 @@ def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Float
 
 
 def _terraced(bone: Bone, normal: Floats) -> bool:
-    """Whether faces all over the bone look along this unit normal, as the slices of a label map leave them."""
+    """Whether faces all over the bone look along this unit normal, as a label map's slices leave them."""
     cross = _crosses(bone.points, bone.triangles)
     area = np.linalg.norm(cross, axis=1)
     along = np.abs(cross @ normal) / np.maximum(area, 1e-12)

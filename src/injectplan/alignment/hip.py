@@ -87,7 +87,7 @@ def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> t
         center = np.average(np.array(centers), axis=0, weights=weight)
         area = float(small.min())
         before, n = n, unit(center - head.center)
-        if np.linalg.norm(before - n) < 1e-7:
+        if np.linalg.norm(before - n) < 1e-6:
             break
     if not 0.2 < area / (np.pi * r * r) < 0.98:
         raise LandmarkError(f"the neck of {bone.name} is {area:.0f} mm² at its narrowest: not a neck")

@@ -196,7 +196,7 @@ def _assemble(
 
 
 def _repeats(spreads: Mapping[str, Spread], fits: BoneFits, by_shafts: bool) -> dict[str, float]:
-    """What each angle would change by on a new scan; axes of shafts cut short are not among what was measured."""
+    """What each angle would change by on a new scan; shafts cut short are not among what was measured."""
     short = ("afta_deg", "knee_flexion_deg") if by_shafts else ()
     return {name: angle_surface_sd(name, fits.surfaces) for name in spreads if name not in short}
 

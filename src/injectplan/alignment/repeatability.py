@@ -1,9 +1,9 @@
-"""What a new scan of the same bone would change: the part of each scatter that its surface's roughness tells.
+"""What a new scan of the same bone would change: the part of each scatter that its surface tells.
 
-Beside the raters' scatter, which says how far readers differ about where a landmark is, every angle and landmark
-carries `surface_sd`. It grows in proportion to the fine roughness of its bones (`fine_roughness_mm`), and with
-what a whole bone's shaft deviates from a smooth tube; the shares are measured, one for each angle and landmark
-(decision 0060).
+Beside the raters' scatter, which says how far readers differ about where a landmark is, every angle and
+landmark carries `surface_sd`. It grows with the fine roughness of its bones, and with what a whole
+bone's shaft deviates from a smooth tube; the shares are measured, one for each angle and landmark (decision
+0060).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Roughness:
     shaft_mm: float = 0.0
 
 
-# Degrees (mm for MAD) for each mm of fine roughness and of the shaft's. From two CT legs and two synthetic ones:
+# Degrees (mm for MAD) for each mm of fine roughness and of the shaft's. From two CT legs and two synthetic:
 # label maps of 0.7 x 0.7 x 1.5 and 1 x 1 x 3 mm in any orientation, three smoothings, two decimations; the
 # second figure from correlated noise of 0.5 and 1 mm.
 ANGLES: Mapping[str, tuple[float, float]] = {

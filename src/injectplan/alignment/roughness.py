@@ -46,7 +46,7 @@ def shaft_roughness_mm(bone: Bone, axis: Floats) -> float:
 
 
 def fine_roughness_mm(bone: Bone) -> float:
-    """Rms height of the surface over smooth patches of 7 mm radius: what voxels, facets and white noise leave.
+    """Rms height of the surface over smooth patches of 7 mm radius: what voxels, facets and noise leave.
 
     Paraboloids are fitted to patches spread evenly over the bone; the quarter that fits worst (edges of the
     bone's own) is left out. Fewer than 20 patches tell nothing: NaN.

@@ -28,8 +28,8 @@ from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
-# Section 0.40 of the width under the plateau over the one at 0.14: four tibiae, whole, cut obliquely or rough,
-# 0.57 to 0.62; tali and patellae of any size 0.9 to 1.4.
+# Section 0.40 of the width under the plateau over the one at 0.14: four tibiae, whole, cut obliquely or
+# rough, 0.57 to 0.62; tali and patellae of any size 0.9 to 1.4.
 NARROWS_FROM, NARROWS = (0.14, 0.40), 0.8
 NOTCH_SCORE = (
     0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
@@ -111,8 +111,8 @@ def _refuse_short(bone: Bone, knee: Floats, up: Floats, width: float) -> None:
     if areas[0] <= 0.0 or areas[1] > NARROWS * areas[0]:
         raise LandmarkError(
             f"the {bone.name} does not narrow into a shaft under its plateau ({areas[1]:.0f} mm² "
-            f"{NARROWS_FROM[1] * width:.0f} mm down, {areas[0]:.0f} mm² under it): a short bone (a talus?), not "
-            "a tibia's knee end"
+            f"{NARROWS_FROM[1] * width:.0f} mm down, {areas[0]:.0f} mm² under it): a short bone (a talus?), "
+            "not a tibia's knee end"
         )
 
 
