@@ -155,8 +155,7 @@ def _assemble(
     if fits is not None and by_shafts and "knee_flexion_deg" in spreads:
         spreads["knee_flexion_deg"] = flexion_seen(spreads["knee_flexion_deg"], fits)
     spreads = widened(spreads, points)
-    repeats = {} if fits is None else _repeats(spreads, fits, by_shafts)
-    spreads = {name: _at_least(s, repeats.get(name, math.nan)) for name, s in spreads.items()}
+    spreads, repeats = _repeats(spreads, fits, by_shafts)
     angles = {}
     for name, definition in DEFINITIONS.items():
         if name in spreads:
@@ -195,15 +194,22 @@ def _assemble(
     )  # fmt: skip
 
 
-def _repeats(spreads: Mapping[str, Spread], fits: BoneFits, by_shafts: bool) -> dict[str, float]:
-    """What each angle would change by on a new scan; shafts cut short are not among what was measured."""
-    short = ("afta_deg", "knee_flexion_deg") if by_shafts else ()
-    return {name: angle_surface_sd(name, fits.surfaces) for name in spreads if name not in short}
+def _repeats(
+    spreads: Mapping[str, Spread], fits: BoneFits | None, by_shafts: bool
+) -> tuple[dict[str, Spread], dict[str, float]]:
+    """Return the spreads, none narrower than its voxels make it, and what a new scan would change.
 
-
-def _at_least(spread: Spread, sd: float) -> Spread:
-    """Return the spread, no narrower than the surface alone makes it."""
-    return widen(spread, math.sqrt(sd**2 - spread.sd**2)) if sd > spread.sd else spread
+    Axes of shafts cut short are not among what the repeatability was measured on.
+    """
+    result, repeats = dict(spreads), {}
+    for name, spread in spreads.items():
+        if fits is None or (by_shafts and name in ("afta_deg", "knee_flexion_deg")):
+            continue
+        fine, whole = angle_surface_sd(name, fits.surfaces)
+        if fine > spread.sd:
+            result[name] = widen(spread, math.sqrt(fine**2 - spread.sd**2))
+        repeats[name] = min(whole, result[name].sd)
+    return result, repeats
 
 
 def _joins_bones(name: str) -> bool:

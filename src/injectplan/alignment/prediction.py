@@ -33,14 +33,12 @@ FEMUR_LEAN_DEG = (11.5, 9.8, 8.0, 5.6, 2.7, 0.7, -0.5)
 TIBIA_LEAN_DEG = (-7.4, -4.4, -1.4, 0.3, 0.7, 0.7, 0.7)
 LEAN_SD_DEG = 4.0
 
-# Scatter of both bones' axes about their prediction from the shafts alone, 2.1° with 120 mm and 3.3° with
+# Scatter of both bones' axes about their prediction from the shafts alone, 2.0° with 120 mm and 3.3° with
 # 70 mm: `assumed`, from cuts of four legs. A weighed prediction states nine tenths of it at least: 95 %
 # half-widths of 3.7° and 5.6°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
-SD_AT_120_DEG = 2.1
-SD_POWER = 0.84
+SD_AT_120_DEG = 2.0
+SD_POWER = 0.935
 LEAST_SHARE = 0.9
-# Under 70 mm the scatter grows faster: the line lies within the flare and within a bend of the metaphysis.
-SHORT_MM, SHORT_MORE = (60.0, 70.0), 1.3
 # How much of a tibia's line from the knee's centre counts beside its shaft's line, against the length seen:
 # a bend of the metaphysis turns the shaft's line too far while it runs through the flare (80 to 120 mm), the
 # knee's line too little. Zero of both errors, bent by ±15°: 0.7 at 95 mm, none at 66 mm (four legs).
@@ -138,5 +136,4 @@ def shin_axis(shaft: tuple[Floats, Floats], knee_center: Floats, length_mm: floa
 
 def bone_sd_deg(length_mm: float) -> float:
     """Scatter of one bone's mechanical axis about its prediction."""
-    more = float(np.interp(length_mm, SHORT_MM, (SHORT_MORE, 1.0)))
-    return max(more * SD_AT_120_DEG / np.sqrt(2.0) * (120.0 / length_mm) ** SD_POWER, SD_FLOOR_DEG)
+    return max(SD_AT_120_DEG / np.sqrt(2.0) * (120.0 / length_mm) ** SD_POWER, SD_FLOOR_DEG)

@@ -29,31 +29,31 @@ class Roughness:
 # label maps of 0.7 x 0.7 x 1.5 and 1 x 1 x 3 mm in any orientation, three smoothings, two decimations; the
 # second figure from correlated noise of 0.5 and 1 mm.
 ANGLES: Mapping[str, tuple[float, float]] = {
-    "hka_deg": (0.46, 0.2), "hka_3d_deg": (0.33, 0.4), "mad_mm": (1.7, 1.3), "mldfa_deg": (1.4, 1.0),
-    "mpta_deg": (0.94, 2.5), "jlca_deg": (1.8, 3.4), "afta_deg": (0.17, 0.4), "nsa_deg": (0.29, 1.9),
-    "nsa_projected_deg": (0.29, 3.5), "femoral_version_deg.mechanical": (0.45, 6.0),
-    "femoral_version_deg.bergmann": (1.2, 4.6), "femoral_version_deg.murphy": (0.59, 3.3),
-    "knee_flexion_deg": (0.35, 0.5), "tibial_torsion_deg.pilon": (1.3, 4.2), "mldta_deg": (6.8, 4.4),
-    "talar_tilt_deg": (3.9, 10.0), "grood_suntay_deg.flexion": (0.35, 0.5),
-    "grood_suntay_deg.adduction": (0.45, 0.2), "grood_suntay_deg.external_rotation": (2.0, 2.4),
-    "lcea_deg": (2.9, 0.0), "acetabular_inclination_deg": (2.8, 0.0), "acetabular_version_deg": (2.3, 0.0),
-    "acetabular_murray_deg.radiographic_version": (1.6, 0.0),
-    "acetabular_murray_deg.anatomical_inclination": (2.7, 0.0),
-    "acetabular_murray_deg.operative_inclination": (2.6, 0.0),
-    "acetabular_murray_deg.operative_version": (2.4, 0.0), "alpha_deg": (7.4, 31.0),
-    "tibial_torsion_deg.bimalleolar": (2.4, 4.1), "tibial_torsion_deg.plateau_bimalleolar": (2.3, 3.0),
+    "hka_deg": (0.39, 0.3), "hka_3d_deg": (0.32, 0.4), "mad_mm": (1.5, 1.5), "mldfa_deg": (1.1, 1.1),
+    "mpta_deg": (0.8, 3.0), "jlca_deg": (1.4, 3.4), "afta_deg": (0.15, 0.4), "nsa_deg": (0.32, 2.1),
+    "nsa_projected_deg": (0.33, 4.4), "femoral_version_deg.mechanical": (0.43, 6.1),
+    "femoral_version_deg.bergmann": (3.3, 5.3), "femoral_version_deg.murphy": (0.51, 2.2),
+    "knee_flexion_deg": (0.31, 0.5), "tibial_torsion_deg.pilon": (1.1, 4.5), "mldta_deg": (5.8, 4.7),
+    "talar_tilt_deg": (3.5, 22.0), "grood_suntay_deg.flexion": (0.31, 0.5),
+    "grood_suntay_deg.adduction": (0.38, 0.3), "grood_suntay_deg.external_rotation": (1.9, 2.4),
+    "lcea_deg": (2.8, 0.0), "acetabular_inclination_deg": (2.7, 0.0), "acetabular_version_deg": (2.7, 0.0),
+    "acetabular_murray_deg.radiographic_version": (2.0, 0.0),
+    "acetabular_murray_deg.anatomical_inclination": (2.6, 0.0),
+    "acetabular_murray_deg.operative_inclination": (2.5, 0.0),
+    "acetabular_murray_deg.operative_version": (2.8, 0.0), "alpha_deg": (8.1, 31.0),
+    "tibial_torsion_deg.bimalleolar": (2.0, 5.4), "tibial_torsion_deg.plateau_bimalleolar": (2.0, 3.6),
 }  # fmt: skip
 # The same for landmarks, mm in space over the root of 3.
 LANDMARKS: Mapping[str, tuple[float, float]] = {
-    "hip_center": (0.13, 0.6), "femoral_knee_center": (1.1, 3.1), "distal_condyle": (8.8, 3.0),
-    "posterior_condyle": (2.9, 3.9), "epicondyle": (9.0, 1.7), "intercondylar_notch": (6.0, 2.1),
-    "femoral_shaft": (0.38, 0.5), "femoral_neck_center": (0.79, 1.4), "femoral_neck_base": (0.55, 1.9),
-    "upper_femoral_shaft": (0.6, 1.8), "head_neck_departure": (1.7, 7.6), "tibial_knee_center": (0.47, 0.5),
-    "plateau": (0.83, 1.0), "posterior_plateau": (19.0, 0.0), "tibial_shaft": (0.51, 0.5),
-    "ankle_center": (2.1, 1.3), "plafond": (2.2, 1.2), "malleolus": (1.8, 1.7), "pilon": (0.93, 1.1),
-    "talar_dome": (1.4, 0.0), "acetabular_center": (0.47, 0.0), "acetabular_opening_point": (0.56, 0.0),
-    "anterior_superior_iliac_spine": (3.9, 0.0), "pubic_tubercle_midpoint": (3.4, 0.0),
-    "acetabular_edge": (1.1, 0.0),
+    "hip_center": (0.14, 0.6), "femoral_knee_center": (0.95, 2.7), "distal_condyle": (8.4, 3.1),
+    "posterior_condyle": (3.0, 3.1), "epicondyle": (9.2, 1.3), "intercondylar_notch": (19.0, 0.0),
+    "femoral_shaft": (0.35, 0.5), "femoral_neck_center": (0.85, 1.7), "femoral_neck_base": (0.54, 1.2),
+    "upper_femoral_shaft": (0.56, 1.4), "head_neck_departure": (1.9, 7.6),
+    "tibial_knee_center": (0.53, 0.6), "plateau": (0.85, 1.3), "posterior_plateau": (19.0, 0.0),
+    "tibial_shaft": (0.52, 0.5), "ankle_center": (1.8, 1.6), "plafond": (1.9, 1.3), "malleolus": (1.8, 1.7),
+    "pilon": (0.84, 1.4), "talar_dome": (1.1, 0.0), "acetabular_center": (0.47, 0.0),
+    "acetabular_opening_point": (0.6, 0.0), "anterior_superior_iliac_spine": (4.0, 0.0),
+    "pubic_tubercle_midpoint": (3.7, 0.0), "acetabular_edge": (1.6, 0.0),
 }  # fmt: skip
 
 _FEMUR, _TIBIA, _PELVIS = ("femur",), ("tibia",), ("hip_bone", "opposite_hip_bone")
@@ -89,12 +89,14 @@ def _sd(shares: tuple[float, float], bones: tuple[str, ...], surfaces: Mapping[s
     return math.sqrt(shares[0] ** 2 * fine + shares[1] ** 2 * shaft)
 
 
-def angle_surface_sd(name: str, surfaces: Mapping[str, Roughness]) -> float:
-    """Return the repeatability of an angle, degrees (mm for MAD); NaN where no surface tells it.
+def angle_surface_sd(name: str, surfaces: Mapping[str, Roughness]) -> tuple[float, float]:
+    """Return the repeatability of an angle by fine roughness alone and in all, degrees (mm for MAD).
 
-    surfaces : structure name → its roughness.
+    surfaces : structure name → its roughness.  NaN where no surface tells it.
     """
-    return _sd(ANGLES[name], bones_of_angle(name), surfaces)
+    fine, shaft = ANGLES[name]
+    bones = bones_of_angle(name)
+    return _sd((fine, 0.0), bones, surfaces), _sd((fine, shaft), bones, surfaces)
 
 
 def landmark_surface_sd(name: str, landmark: Landmark, surfaces: Mapping[str, Roughness]) -> float:
