@@ -50,6 +50,7 @@ MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
 MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
+MOST_WAVY_MM = 0.3  # the same for the socket's rim: 1 mm turned it by up to 30 degrees, 0.5 mm by none
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
 
 
@@ -165,7 +166,14 @@ def fit_bones(
         except LandmarkError as error:
             missing["talar_dome_medial"] = str(error)
     pelvis = [prepare(piece, n) for n in PELVIS if n in bones for piece in split(bones[n], 0.6)]
+    surfaces = _surfaces(ready, pelvis, femur, tibia)
     extra, absent = _pelvis(pelvis, femur, handed, seed)
+    waves = surfaces["femur"].waves_mm if femur else 0.0
+    if waves > MOST_WAVY_MM and extra:
+        why = f"the femur's surface is rough by {waves:.1f} mm: the rim of a socket of this scan is not told"
+        extra = {name: lm for name, lm in extra.items() if "acetabular" not in name}
+        names = ("acetabular_center", "acetabular_opening_point", "lateral_acetabular_edge")
+        absent = absent | dict.fromkeys(names, why)
     return BoneFits(
         side=found, extra=extra, femur=femur, tibia=tibia, fibula=fibula, talus=talus,
         femur_medial=femur_medial, tibia_medial=tibia_medial,
@@ -175,7 +183,7 @@ def fit_bones(
             tibia_shaft_mm=tibia.length_mm if tibia else float("nan"),
             hip_seen=bool(femur and femur.head), ankle_seen=bool(tibia and tibia.ankle_center is not None),
         ),
-        notices=tuple(notes), surfaces=_surfaces(ready, pelvis, femur, tibia),
+        notices=tuple(notes), surfaces=surfaces,
     )  # fmt: skip
 
 
