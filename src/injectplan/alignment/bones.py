@@ -21,7 +21,8 @@ LONGEST_MM = 3.5  # longer edges than this are halved along curved patches befor
 LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
 MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
 TERRACED = 1.0  # level faces for each tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
-FACE_INSIDE_MM, TAPER_MM = 0.3, 3.0
+LEVEL_MM = 0.2  # faces nearer than this in height are of one terrace
+LARGER = 1.6  # the next slice over the last of a round end: 2 or more (assumed)
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
 # How far new vertices follow the curved surface. Phong's shape factor is 3/4, right for vertices that lie on
 # it; a decimation by quadrics leaves them outside, where 0 is right: between, all angles stay within 0.5°.
@@ -478,32 +479,37 @@ def side_middles(bone: Bone) -> tuple[Floats, Floats]:
 def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Floats:
     """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis.
 
-    The last slice of a terraced surface is flat as well: where the bone is twice as wide 3 mm further in, at
-    most a slice is missing, and the face is no cut.
+    The last slice of a label map is flat as well: where the next one is much larger the end is a whole one's,
+    of which a slice is missing at most.
     """
     low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
     cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
     # a steeper face is a side of the bone, as thick slices leave it
     if cap is None or cap[0] @ axis > -MOST_LEVEL:
         return np.zeros((0, 3))
-    middle = cap[1].mean(axis=0)
-    if _terraced(bone, cap[0]):
-        face = main_loop(section(bone, middle - FACE_INSIDE_MM * cap[0], cap[0]), middle)
-        inside = main_loop(section(bone, middle - TAPER_MM * cap[0], cap[0]), middle)
-        if face is not None and inside is not None and inside.area_mm2 > 2.0 * face.area_mm2:
+    middle, slice_mm = cap[1].mean(axis=0), _slice_mm(bone, cap[0])
+    if slice_mm > 0.0:
+        # the surface stands half a slice outside the middle of the last one
+        ends = [middle - share * slice_mm * cap[0] for share in (0.5, 1.5)]
+        last, inner = (main_loop(section(bone, end, cap[0]), middle) for end in ends)
+        if last is not None and inner is not None and inner.area_mm2 > LARGER * last.area_mm2:
             return np.zeros((0, 3))
     return cap[1]
 
 
-def _terraced(bone: Bone, normal: Floats) -> bool:
-    """Whether faces all over the bone look along this unit normal, as a label map's slices leave them."""
-    cross = _crosses(bone.points, bone.triangles)
-    area = np.linalg.norm(cross, axis=1)
-    along = np.abs(cross @ normal) / np.maximum(area, 1e-12)
-    level = float(area[along > np.cos(np.radians(5.0))].sum())
-    beside = float(area[(along > np.cos(np.radians(15.0))) & (along <= np.cos(np.radians(5.0)))].sum())
+def _slice_mm(bone: Bone, normal: Floats) -> float:
+    """Distance of the terraces across this unit normal that a label map's slices leave; 0 without any."""
+    middle, area = face_areas(bone)
+    size = np.linalg.norm(area, axis=1)
+    along = np.abs(area @ normal) / np.maximum(size, 1e-12)
+    level = along > np.cos(np.radians(5.0))
+    beside = (along > np.cos(np.radians(15.0))) & ~level
     # of directions that are spread evenly 0.13 lie within 5 degrees for each between 5 and 15
-    return level > TERRACED * beside
+    if size[level].sum() <= TERRACED * size[beside].sum():
+        return 0.0
+    height = np.sort(middle[level] @ normal)
+    first = np.flatnonzero(np.diff(height, prepend=-np.inf) > LEVEL_MM)
+    return float(np.median(np.diff(height[first]))) if len(first) > 3 else 0.0
 
 
 def view_edge(bone: Bone, axis: Floats) -> Floats:
