@@ -172,8 +172,8 @@ def fit_bones(
     if waves > MOST_WAVY_MM and extra:
         why = f"the femur's surface is rough by {waves:.1f} mm: the rim of a socket of this scan is not told"
         extra = {name: lm for name, lm in extra.items() if "acetabular" not in name}
-        names = ("acetabular_center", "acetabular_opening_point", "lateral_acetabular_edge")
-        absent = absent | dict.fromkeys(names, why)
+        rim = ("acetabular_center", "acetabular_opening_point", "lateral_acetabular_edge")
+        absent = absent | dict.fromkeys(rim, why)
     return BoneFits(
         side=found, extra=extra, femur=femur, tibia=tibia, fibula=fibula, talus=talus,
         femur_medial=femur_medial, tibia_medial=tibia_medial,
