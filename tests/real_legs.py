@@ -24,6 +24,13 @@ def ct_leg(data, side, names=("femur", "tibia")):
     return {n: read(folder / f"{n}_{side[0]}.ply") for n in names}
 
 
+def ct_pelvis(data, side):
+    """Both hip bones of the CT body, this leg's first."""
+    other = "left" if side == "right" else "right"
+    names = {"hip_bone": side, "opposite_hip_bone": other}
+    return {n: read(data / "leg_vsd_z027" / f"hip_{s[0]}.ply") for n, s in names.items()}
+
+
 def atlas_leg(data, side, names=("femur", "tibia")):
     """Bones of one leg of the atlas: decimated, with open edges."""
     folder = data / "atlas_bodyparts3d"

@@ -48,37 +48,52 @@ ANY_TURN = np.linalg.qr(np.array([[1.0, 2.0, 3.0], [-2.0, 1.0, 0.5], [0.3, -1.0,
 ANY_TURN = ANY_TURN * np.sign(np.linalg.det(ANY_TURN))
 
 
-@pytest.mark.parametrize("varus", [-20.0, -10.0, 0.0, 5.0, 20.0])
+VARUS = np.arange(-20.0, 21.0, 5.0)
+VERSIONS = np.arange(-20.0, 61.0, 10.0)
+TORSIONS = np.arange(-10.0, 61.0, 10.0)
+
+
+@pytest.mark.parametrize("varus", VARUS)
 def test_imposed_varus_is_measured(varus):
     got = values(measure_alignment(plain(varus_deg=varus), "right"))
     want = legs.true_angles(varus_deg=varus)
-    for name in ("hka_deg", "mldfa_deg", "mpta_deg"):
-        assert got[name] == pytest.approx(want[name], abs=0.1), name
+    assert len(want) == 6
+    for name, value in want.items():
+        assert got[name] == pytest.approx(value, abs=0.1), name
 
 
-@pytest.mark.parametrize("plateau", [-10.0, 8.0])
+@pytest.mark.parametrize("plateau", [-15.0, -10.0, -5.0, 8.0, 15.0])
 def test_an_imposed_plateau_tilt_is_the_mpta(plateau):
     got = values(measure_alignment(legs.leg(femur(), tibia(plateau=plateau)), "right"))
-    assert got["mpta_deg"] == pytest.approx(90.0 + plateau, abs=0.3)
-    assert got["hka_deg"] == pytest.approx(legs.true_angles()["hka_deg"], abs=0.25)
+    assert got["mpta_deg"] == pytest.approx(90.0 + plateau, abs=0.1)
+    assert got["hka_deg"] == pytest.approx(legs.true_angles()["hka_deg"], abs=0.1)
 
 
-@pytest.mark.parametrize("version", [-20.0, 0.0, 35.0, 60.0])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_imposed_version_is_measured(version):
     got = values(measure_alignment(legs.leg(femur(version), tibia()), "right"))
     want = legs.true_angles(version)
-    assert got["femoral_version_deg.mechanical"] == pytest.approx(
-        want["femoral_version_deg.mechanical"], abs=0.1
-    )
-    assert got["nsa_deg"] == pytest.approx(want["nsa_deg"], abs=0.1)
-    assert got["hka_deg"] == pytest.approx(want["hka_deg"], abs=0.1)
+    for name in ("femoral_version_deg.mechanical", "nsa_deg", "hka_deg", "mldfa_deg"):
+        assert got[name] == pytest.approx(want[name], abs=0.1), name
 
 
-@pytest.mark.parametrize("torsion", [-10.0, 10.0, 60.0])
+@pytest.mark.parametrize("torsion", TORSIONS)
 def test_imposed_torsion_is_measured(torsion):
     got = values(measure_alignment(legs.leg(femur(), tibia(torsion), fibula_part=fibula(torsion)), "right"))
-    assert got["tibial_torsion_deg.bimalleolar"] == pytest.approx(torsion, abs=0.1)
-    assert got["tibial_torsion_deg.pilon"] == pytest.approx(torsion, abs=0.3)
+    for method in ("bimalleolar", "pilon", "plateau_bimalleolar"):
+        assert got[f"tibial_torsion_deg.{method}"] == pytest.approx(torsion, abs=0.1), method
+
+
+@pytest.mark.parametrize(
+    ("version", "varus", "torsion", "side"),
+    [(-20.0, -20.0, 60.0, "left"), (-20.0, 20.0, -10.0, "right"), (60.0, -20.0, -10.0, "right"),
+     (60.0, 20.0, 60.0, "left")],
+)  # fmt: skip
+def test_the_corners_of_all_ranges_are_measured_together(version, varus, torsion, side):
+    bones = legs.leg(femur(version), tibia(torsion), side, varus, fibula_part=fibula(torsion))
+    got = values(measure_alignment(bones, side))
+    for name, value in legs.true_angles(version, varus, torsion_deg=torsion).items():
+        assert got[name] == pytest.approx(value, abs=0.1), name
 
 
 def test_the_frontal_identity_holds_on_a_straight_leg(base):

@@ -9,8 +9,9 @@ from scipy.spatial import KDTree
 from injectplan.alignment import measure_alignment
 from injectplan.alignment.bones import prepare, view_edge
 from injectplan.alignment.plafond import measure_ankle
-from injectplan.errors import LandmarkError
+from injectplan.errors import LandmarkError, UnitsError
 from injectplan.frames import angle_deg, unit
+from injectplan.imaging.values import Surface
 from real_legs import atlas_leg, ct_leg, cut, mesh_of, rough, surface_of, turn, voxelised
 
 pytestmark = pytest.mark.real
@@ -123,9 +124,12 @@ def test_a_coarse_leg_is_right_or_says_how_unsure_it_is(real_data, side, vertice
 
 def test_a_talus_is_no_tibia_though_a_rough_cut_tibia_is(real_data):
     for side in ("left", "right"):
-        talus = ct_leg(real_data, side, ("talus",))["talus"]
-        with pytest.raises(LandmarkError):
-            measure_alignment({"tibia": talus}, side)
+        talus, patella = ct_leg(real_data, side, ("talus", "patella")).values()
+        for size in (1.0, 1.15, 1.3, 1.5):  # 45 to 74 mm long
+            for bone in (talus, patella):
+                larger = Surface(bone.vertices_mm * size, bone.triangles)
+                with pytest.raises((LandmarkError, UnitsError)):
+                    measure_alignment({"tibia": larger}, side)
         bones, _, p, up, _ = lower_leg(real_data, side)
         knee = closed_cut(bones["tibia"], p["tibial_knee_center"] - 70.0 * up, up)
         knee = voxelised([knee], (1.0, 1.0, 1.0))

@@ -266,8 +266,17 @@ def test_legs_as_they_are_lie_within_their_intervals(real_data):
     _, error, sd, deviation, imposed = knee_only_errors(real_data).T
     straight = imposed == 0.0
     assert rms(deviation[straight]) < 1.6
-    assert rms(error[straight]) <= 0.65 * 3.4
+    assert rms(error[straight]) <= 1.7
     assert np.mean(np.abs(error) <= 1.96 * sd) >= 0.9
+
+
+@pytest.mark.parametrize("length_mm", SHAFTS)
+def test_the_interval_covers_at_every_length_and_is_no_wider_than_it_must(real_data, length_mm):
+    shaft, error, sd, deviation, _ = knee_only_errors(real_data).T
+    at = shaft == length_mm
+    assert np.mean(np.abs(error[at]) <= 1.96 * sd[at]) >= 0.9
+    assert 1.96 * sd[at].mean() <= 2.3 * rms(error[at])
+    assert rms(error[at]) <= 0.6 * rms(deviation[at])
 
 
 @pytest.mark.parametrize(("shaft_mm", "least"), [(70.0, 5.5), (90.0, 4.5), (120.0, 3.5), (150.0, 3.0)])

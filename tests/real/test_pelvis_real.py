@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from injectplan.alignment import measure_alignment
 from injectplan.frames import flip_lps_ras
 from injectplan.imaging.values import Surface
-from real_legs import shuffled
+from real_legs import rough, shuffled
 
 pytestmark = pytest.mark.real
 
@@ -101,12 +101,24 @@ def test_decimation_and_noise_move_the_pelvis_within_its_scatter(real_data):
     bones = pelvis(real_data, "ct", "right")
     base, sd = values(bones, "right")
     rng = np.random.default_rng(8)
-    thin, rough = {}, {}
+    thin, noisy = {}, {}
     for name, s in bones.items():
         mesh = pv.PolyData.from_regular_faces(np.array(s.vertices_mm), np.array(s.triangles)).decimate(0.75)
         thin[name] = Surface(np.asarray(mesh.points, float), mesh.faces.reshape(-1, 4)[:, 1:])
-        rough[name] = Surface(s.vertices_mm + 0.5 * rng.standard_normal(s.vertices_mm.shape), s.triangles)
-    for changed in (thin, rough):
+        noisy[name] = Surface(s.vertices_mm + 0.5 * rng.standard_normal(s.vertices_mm.shape), s.triangles)
+    for changed in (thin, noisy):
         got = values(changed, "right")[0]
         for name in RANGES:
             assert abs(got[name] - base[name]) < 2.5 * sd[name], name
+
+
+@pytest.mark.parametrize("reach_mm", [5.0, 10.0])
+def test_a_rim_lost_in_the_noise_is_refused(real_data, reach_mm):
+    # a millimetre turned one rim by 30 degrees, to an ordinary plane of ordinary scatter
+    bones = pelvis(real_data, "ct", "left")
+    rng = np.random.default_rng(6)
+    got = measure_alignment({n: rough(s, rng, 1.0, reach_mm) for n, s in bones.items()}, "left")
+    for name in RANGES:
+        measure = got.angles[name].measure
+        assert not measure.known, name
+        assert "rough" in measure.reason, name

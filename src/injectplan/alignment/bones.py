@@ -20,7 +20,14 @@ from injectplan.measure import Notice
 LONGEST_MM = 3.5  # longer edges than this are halved along curved patches before anything is fitted
 LEAST_CAP_MM2 = 150.0  # a flat face of a whole bone's cut (assumed)
 MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
+TERRACED = 1.0  # level faces for each tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
+LEVEL_MM = 0.2  # faces nearer than this in height are of one terrace
+LARGER = 1.6  # the next slice over the last of a round end: 2 or more (assumed)
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
+# How far new vertices follow the curved surface. Phong's shape factor is 3/4, right for vertices that lie on
+# it; a decimation by quadrics leaves them outside, where 0 is right: between, all angles stay within 0.5°.
+BEND = 0.4
+REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
 Indices = npt.NDArray[np.int64]
@@ -154,13 +161,13 @@ def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]
 def _bent(points: Floats, normals: Floats, pairs: Indices, flat: Bools) -> Floats:
     """Middles of the pairs (k, 2) of vertices, bent towards the tangent planes at both; flat ones stay.
 
-    Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with their shape factor 3/4.
+    Phong tessellation, Boubekeur & Alexa (2008), doi:10.1145/1409060.1409094, with a smaller shape factor.
     """
     middle = 0.5 * (points[pairs[:, 0]] + points[pairs[:, 1]])
     bent = np.zeros_like(middle)
     for corner, normal in ((points[pairs[:, i]], normals[pairs[:, i]]) for i in (0, 1)):
         bent += 0.5 * (middle - ((middle - corner) * normal).sum(axis=1, keepdims=True) * normal)
-    share = np.where(flat[pairs].all(axis=1), 0.0, 0.75)[:, None]
+    share = np.where(flat[pairs].all(axis=1), 0.0, BEND)[:, None]
     return np.asarray((1.0 - share) * middle + share * bent)
 
 
@@ -363,6 +370,45 @@ def bitangent(flat: Floats, direction: Floats, across: float) -> tuple[int, int]
     return (i, j) if flat[i, 0] < flat[j, 0] else (j, i)
 
 
+def smooth_rests(
+    bone: Bone, rests: tuple[Floats, Floats], outward: Floats, along: Floats
+) -> tuple[Floats, Floats]:
+    """Where a line laid from outside touches the smooth surface about two resting points, (3,) each.
+
+    outward, along : unit; the line runs roughly along `along` and is laid against `outward`. About each rest
+    a paraboloid is fitted to the faces within 7 mm, and the line touches both: one vertex of a facet or of
+    the noise does not carry it. Where a patch has no top within its reach its resting point stays.
+    """
+    third = np.cross(outward, along)
+    middles, areas = side_middles(bone)
+    patches = []
+    for rest in rests:
+        offset = middles - rest
+        near = np.flatnonzero(np.einsum("ij,ij->i", offset, offset) < REST_MM**2)
+        offset = offset[near]
+        x, z, h = offset @ along, offset @ third, offset @ outward
+        w = areas[near] * (1.0 - (x * x + z * z + h * h) / REST_MM**2) ** 2
+        design = np.stack([np.ones_like(x), x, z, 0.5 * x * x, x * z, 0.5 * z * z], axis=1)
+        if len(near) < 12:
+            return rests
+        normal = design.T @ (design * w[:, None])
+        patches.append(np.linalg.solve(normal + 1e-9 * np.trace(normal) * np.eye(6), design.T @ (w * h)))
+    found = list(rests)
+    for _ in range(6):
+        line = found[1] - found[0]
+        slope = float(line @ outward) / float(line @ along)
+        for i, (rest, c) in enumerate(zip(rests, patches, strict=True)):
+            bend = np.array([[c[3], c[4]], [c[4], c[5]]])
+            if np.linalg.eigvalsh(bend)[1] > -1e-3:
+                return rests
+            at = np.linalg.solve(bend, np.array([slope - c[1], -c[2]]))
+            if np.linalg.norm(at) > REST_MM:
+                return rests
+            top = c[0] + at @ c[1:3] + 0.5 * at @ bend @ at
+            found[i] = rest + at[0] * along + at[1] * third + top * outward
+    return found[0], found[1]
+
+
 def axis_candidates(bone: Bone, toward: Floats | None = None) -> list[Floats]:
     """Directions that may point proximally: principal axes both ways, towards a cut, and a given one."""
     center = np.average(bone.points, axis=0, weights=bone.weights)
@@ -418,12 +464,52 @@ def face_areas(bone: Bone) -> tuple[Floats, Floats]:
     return bone.points[bone.triangles].mean(axis=1), 0.5 * _crosses(bone.points, bone.triangles)
 
 
+def side_middles(bone: Bone) -> tuple[Floats, Floats]:
+    """Middles (3 m, 3) of the triangles' sides, each with a third of its triangle's area (3 m,) mm².
+
+    As many nodes of a quadrature that is exact to the second degree: what is fitted to them holds for the
+    faces, where vertices alone lie off a coarse mesh's curved surface.
+    """
+    corners = bone.points[bone.triangles]
+    third = np.linalg.norm(_crosses(bone.points, bone.triangles), axis=1) / 6.0
+    middles = [0.5 * (corners[:, i] + corners[:, (i + 1) % 3]) for i in range(3)]
+    return np.concatenate(middles), np.tile(third, 3)
+
+
 def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Floats:
-    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis."""
+    """Points (k, 3) of a flat face that ends the bone below this height (absolute) along a unit axis.
+
+    The last slice of a label map is flat as well: where the next one is much larger the end is a whole one's,
+    of which a slice is missing at most.
+    """
     low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
     cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
     # a steeper face is a side of the bone, as thick slices leave it
-    return cap[1] if cap is not None and cap[0] @ axis < -MOST_LEVEL else np.zeros((0, 3))
+    if cap is None or cap[0] @ axis > -MOST_LEVEL:
+        return np.zeros((0, 3))
+    middle, slice_mm = cap[1].mean(axis=0), _slice_mm(bone, cap[0])
+    if slice_mm > 0.0:
+        # the surface stands half a slice outside the middle of the last one
+        ends = [middle - share * slice_mm * cap[0] for share in (0.5, 1.5)]
+        last, inner = (main_loop(section(bone, end, cap[0]), middle) for end in ends)
+        if last is not None and inner is not None and inner.area_mm2 > LARGER * last.area_mm2:
+            return np.zeros((0, 3))
+    return cap[1]
+
+
+def _slice_mm(bone: Bone, normal: Floats) -> float:
+    """Distance of the terraces across this unit normal that a label map's slices leave; 0 without any."""
+    middle, area = face_areas(bone)
+    size = np.linalg.norm(area, axis=1)
+    along = np.abs(area @ normal) / np.maximum(size, 1e-12)
+    level = along > np.cos(np.radians(5.0))
+    beside = (along > np.cos(np.radians(15.0))) & ~level
+    # of directions that are spread evenly 0.13 lie within 5 degrees for each between 5 and 15
+    if size[level].sum() <= TERRACED * size[beside].sum():
+        return 0.0
+    height = np.sort(middle[level] @ normal)
+    first = np.flatnonzero(np.diff(height, prepend=-np.inf) > LEVEL_MM)
+    return float(np.median(np.diff(height[first]))) if len(first) > 3 else 0.0
 
 
 def view_edge(bone: Bone, axis: Floats) -> Floats:

@@ -20,6 +20,7 @@ from injectplan.alignment.bones import (
     sections,
     seen_until,
     shaft_line,
+    smooth_rests,
 )
 from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of, tukey
 from injectplan.alignment.hip import ProximalFemur, measure_proximal_femur
@@ -311,6 +312,12 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         if np.linalg.norm(middle - before) < 1e-3 and np.linalg.norm(y - proximal) < 1e-5:
             break
         proximal = y
+    condyles = smooth_rests(bone, condyles, posterior, across)
+    line = condyles[0] - condyles[1]
+    across = unit(line - (line @ proximal) * proximal)
+    new = np.cross(across, proximal)
+    posterior = new if new @ posterior > 0 else -new
+    distal = smooth_rests(bone, distal, -proximal, across)
     cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch)
     knee_center = _knee_center(cylinder, notch, crests)
     if head is not None:

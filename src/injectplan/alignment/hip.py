@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.alignment.bones import Bone, main_loop, section, sections, shaft_line
-from injectplan.alignment.fits import Sphere
+from injectplan.alignment.bones import Bone, main_loop, section, sections, shaft_line, side_middles
+from injectplan.alignment.fits import Sphere, fit_sphere
 from injectplan.errors import LandmarkError
 from injectplan.frames import angle_deg, unit
 from injectplan.kernels.cast import Floats
 
+NECK_WIDER = 0.3  # sections wider than the narrowest by more than this share hardly count (assumed)
 ALPHA_TOLERANCE_MM = 1.0  # 0.5 mm fails on MRI meshes
-ALPHA_ARCS_DEG = (22.0, 120.0, 2.0)  # from the neck axis to the head's front, in steps
+ALPHA_ARCS_DEG = (22.0, 120.0, 1.0)  # from the neck axis to the head's front, in steps
+ALPHA_WEDGE_DEG, ALPHA_SMOOTH_DEG = 25.0, 4.0  # half a wedge about the plane; smoothing along it (assumed)
+ALPHA_REACH = 1.7  # of the head's radius: what lies further is no head and no upper neck
 NECK_BASE_BELOW_MM = 10.0  # assumed: the lesser trochanter's upper edge lies about there
 
 
@@ -59,7 +62,10 @@ def measure_proximal_femur(bone: Bone, head: Sphere, axis: Floats, anterior: Flo
 
 
 def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> tuple[Floats, float]:
-    """Centroid of the neck's narrowest section, the axis turned towards it until it settles."""
+    """Centroid of the neck about its narrowest section, the axis turned towards it until it settles.
+
+    Sections up to about 1.3 times the narrowest count: one of them alone turns with each bump of the surface.
+    """
     offset = head.center - shaft_point
     aside = offset - (offset @ up) * up
     target = head.center - aside - 0.78 * float(np.linalg.norm(aside)) * up
@@ -77,11 +83,11 @@ def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> t
         if len(areas) < 6:
             raise LandmarkError(f"the neck of {bone.name} could not be followed")
         small = np.array(areas)
-        weight = np.exp(-(((small / small.min() - 1.0) / 0.06) ** 2))
+        weight = np.exp(-(((small / small.min() - 1.0) / NECK_WIDER) ** 2))
         center = np.average(np.array(centers), axis=0, weights=weight)
         area = float(small.min())
         before, n = n, unit(center - head.center)
-        if np.linalg.norm(before - n) < 1e-7:
+        if np.linalg.norm(before - n) < 1e-6:
             break
     if not 0.2 < area / (np.pi * r * r) < 0.98:
         raise LandmarkError(f"the neck of {bone.name} is {area:.0f} mm² at its narrowest: not a neck")
@@ -89,25 +95,37 @@ def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> t
 
 
 def _departure(bone: Bone, head: Sphere, neck: Floats, up: Floats, anterior: Floats) -> Floats | None:
-    """Anterior point where head and neck part: there the outline leaves the sphere."""
+    """Anterior point where head and neck part: there the surface leaves the sphere.
+
+    The height over the sphere is averaged over a wedge about the oblique axial plane and smoothed along it by
+    straight lines, so that one facet or one bump of the noise does not tell.
+    """
     front = np.cross(neck, up)
     front = unit(front if front @ anterior > 0 else -front)
-    loops = section(bone, head.center, np.cross(neck, front))
-    if not loops:
-        return None
-    offset = np.concatenate([loop.points for loop in loops]) - head.center
-    angle = np.degrees(np.arctan2(offset @ front, -(offset @ neck)))
-    off = np.linalg.norm(offset, axis=1) - head.radius_mm - ALPHA_TOLERANCE_MM
-    # by medians of short arcs, coming up the neck: a bump of the noise on the head is no departure
+    beside = np.cross(neck, front)
+    middles, areas = side_middles(bone)
+    near = np.linalg.norm(middles - head.center, axis=1) < ALPHA_REACH * head.radius_mm
+    offset, areas = middles[near] - head.center, areas[near]
+    radius = fit_sphere(
+        middles[near], areas, head.center, head.radius_mm, max(1.2, 0.12 * bone.edge_mm)
+    ).radius_mm  # fmt: skip
+    far = np.linalg.norm(offset, axis=1)
+    height = far - radius - ALPHA_TOLERANCE_MM
+    turned = np.degrees(np.arctan2(offset @ beside, offset @ front)) / ALPHA_WEDGE_DEG
+    angle = np.degrees(np.arccos(np.clip(-(offset @ neck) / far, -1.0, 1.0)))
+    keep = (np.abs(turned) < 1.0) & (height < 0.5 * radius)
+    angle, height, areas = angle[keep], height[keep], (areas * (1.0 - turned**2))[keep]
     arcs = np.arange(*ALPHA_ARCS_DEG)
-    middle = [
-        np.median(off[m]) if (m := np.abs(angle - a) < ALPHA_ARCS_DEG[2]).any() else np.nan for a in arcs
-    ]
-    seen = np.flatnonzero(np.isfinite(middle))
-    level = np.array(middle)[seen]
-    if not len(seen) or level[0] <= 0.0 or (level > 0.0).all():
+    close = np.exp(-0.5 * ((angle - arcs[:, None]) / ALPHA_SMOOTH_DEG) ** 2) * areas
+    mass = close.sum(axis=1)
+    if (mass <= 1e-9).any():
+        return None
+    middle, level = close @ angle / mass, close @ height / mass
+    spread = np.maximum(close @ angle**2 / mass - middle**2, 1e-9)
+    slope = (close @ (angle * height) / mass - middle * level) / spread
+    level = level + slope * (arcs - middle)
+    if level[0] <= 0.0 or (level > 0.0).all():
         return None
     k = int(np.argmax(level <= 0.0))
-    last, first = arcs[seen[k - 1]], arcs[seen[k]]
-    at = np.radians(last + (first - last) * level[k - 1] / (level[k - 1] - level[k]))
+    at = np.radians(arcs[k - 1] + (arcs[k] - arcs[k - 1]) * level[k - 1] / (level[k - 1] - level[k]))
     return np.asarray(head.center + head.radius_mm * (np.sin(at) * front - np.cos(at) * neck))

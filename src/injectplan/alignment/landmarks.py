@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from injectplan.alignment.fibula import part_fibula
 from injectplan.alignment.holes import close_slits
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.plafond import PILON_ABOVE_MM, AnkleFit
+from injectplan.alignment.repeatability import Roughness, landmark_surface_sd
+from injectplan.alignment.roughness import fine_roughness_mm
 from injectplan.alignment.scatter import (
     PLAFOND_EDGE_SHARE,
     PLAFOND_SD_MM,
@@ -48,6 +50,7 @@ MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
 MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
+MOST_WAVY_MM = 0.3  # the same for the socket's rim: 1 mm turned it by up to 30 degrees, 0.5 mm by none
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
 
 
@@ -55,6 +58,7 @@ VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft
 class BoneFits:
     """The fitted bones of one leg, its side, and why landmarks are missing (landmark name → reason).
 
+    surfaces : how rough each bone is.
     femur_medial, tibia_medial : +1 where the fit's `across` points medially, -1 where laterally.
     """
 
@@ -69,6 +73,7 @@ class BoneFits:
     field_of_view: FieldOfView
     notices: tuple[Notice, ...] = ()
     extra: Mapping[str, Landmark] = field(default_factory=dict)
+    surfaces: Mapping[str, Roughness] = field(default_factory=dict)
 
 
 def _scaled(bones: Mapping[str, Surface], units: str) -> tuple[dict[str, Surface], list[Notice]]:
@@ -160,7 +165,15 @@ def fit_bones(
             talus = measure_talus(ready["talus"], tibia)
         except LandmarkError as error:
             missing["talar_dome_medial"] = str(error)
-    extra, absent = _pelvis(bones, femur, handed, seed)
+    pelvis = [prepare(piece, n) for n in PELVIS if n in bones for piece in split(bones[n], 0.6)]
+    surfaces = _surfaces(ready, pelvis, femur, tibia)
+    extra, absent = _pelvis(pelvis, femur, handed, seed)
+    waves = surfaces["femur"].waves_mm if femur else 0.0
+    if waves > MOST_WAVY_MM and extra:
+        why = f"the femur's surface is rough by {waves:.1f} mm: the rim of a socket of this scan is not told"
+        extra = {name: lm for name, lm in extra.items() if "acetabular" not in name}
+        rim = ("acetabular_center", "acetabular_opening_point", "lateral_acetabular_edge")
+        absent = absent | dict.fromkeys(rim, why)
     return BoneFits(
         side=found, extra=extra, femur=femur, tibia=tibia, fibula=fibula, talus=talus,
         femur_medial=femur_medial, tibia_medial=tibia_medial,
@@ -170,15 +183,25 @@ def fit_bones(
             tibia_shaft_mm=tibia.length_mm if tibia else float("nan"),
             hip_seen=bool(femur and femur.head), ankle_seen=bool(tibia and tibia.ankle_center is not None),
         ),
-        notices=tuple(notes),
+        notices=tuple(notes), surfaces=surfaces,
     )  # fmt: skip
 
 
+def _surfaces(
+    ready: Mapping[str, Bone], pelvis: Sequence[Bone], femur: FemurFit | None, tibia: TibiaFit | None
+) -> dict[str, Roughness]:
+    shafts = {"femur": femur.roughness_mm if femur else 0.0, "tibia": tibia.roughness_mm if tibia else 0.0}
+    bones = dict(ready) | dict(zip(PELVIS, pelvis[:2], strict=False))
+    return {
+        name: Roughness(fine_mm=fine_roughness_mm(bone), shaft_mm=shafts.get(name, 0.0))
+        for name, bone in bones.items()
+    }
+
+
 def _pelvis(
-    bones: Mapping[str, Surface], femur: FemurFit | None, handed: float, seed: int
+    given: Sequence[Bone], femur: FemurFit | None, handed: float, seed: int
 ) -> tuple[dict[str, Landmark], dict[str, str]]:
     """Landmarks of the hip bones, which may share one file, and why they are missing."""
-    given = [prepare(piece, n) for n in PELVIS if n in bones for piece in split(bones[n], 0.6)]
     if not given:
         return {}, dict.fromkeys(PELVIS_LANDMARKS, "no hip bone is among the bones")
     if femur is None or femur.head is None:
@@ -353,7 +376,11 @@ def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
             result[name] = tangent_point(
                 at, fits.tibia.proximal, sd, "line along the dome's top", "talus", fits.talus.edge_mm
             )  # fmt: skip
-    return result | dict(fits.extra)
+    result |= dict(fits.extra)
+    return {
+        name: replace(lm, surface_sd_mm=landmark_surface_sd(name, lm, fits.surfaces))
+        for name, lm in result.items()
+    }
 
 
 def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:

@@ -10,10 +10,11 @@ import numpy as np
 
 from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
-from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widened
+from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widen, widened
 from injectplan.alignment.identity import contradiction
 from injectplan.alignment.knee_only import Prediction, flexion_seen, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
+from injectplan.alignment.repeatability import angle_surface_sd
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
     Alignment,
@@ -154,10 +155,13 @@ def _assemble(
     if fits is not None and by_shafts and "knee_flexion_deg" in spreads:
         spreads["knee_flexion_deg"] = flexion_seen(spreads["knee_flexion_deg"], fits)
     spreads = widened(spreads, points)
+    spreads, repeats = _repeats(spreads, fits, by_shafts)
     angles = {}
     for name, definition in DEFINITIONS.items():
         if name in spreads:
-            angles[name] = _angle(name, spreads[name], landmarks)
+            angles[name] = replace(
+                _angle(name, spreads[name], landmarks), surface_sd=repeats.get(name, math.nan)
+            )
             if name == "knee_flexion_deg" and by_shafts:
                 angles[name] = _leaning(angles[name])
             continue
@@ -188,6 +192,24 @@ def _assemble(
         identity_residual_deg=residual, notices=tuple(notes),
         assumed=angles["hka_deg"].measure.assumed + angles["knee_flexion_deg"].measure.assumed,
     )  # fmt: skip
+
+
+def _repeats(
+    spreads: Mapping[str, Spread], fits: BoneFits | None, by_shafts: bool
+) -> tuple[dict[str, Spread], dict[str, float]]:
+    """Return the spreads, none narrower than its voxels make it, and what a new scan would change.
+
+    Axes of shafts cut short are not among what the repeatability was measured on.
+    """
+    result, repeats = dict(spreads), {}
+    for name, spread in spreads.items():
+        if fits is None or (by_shafts and name in ("afta_deg", "knee_flexion_deg")):
+            continue
+        fine, whole = angle_surface_sd(name, fits.surfaces)
+        if fine > spread.sd:
+            result[name] = widen(spread, math.sqrt(fine**2 - spread.sd**2))
+        repeats[name] = min(whole, result[name].sd)
+    return result, repeats
 
 
 def _joins_bones(name: str) -> bool:

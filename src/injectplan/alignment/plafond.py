@@ -131,7 +131,8 @@ def measure_ankle(bone: Bone, y: Floats, across: Floats, knee: Floats, edge: Flo
     saddle, _, _ = fit_saddle(down, center, y, side, CORE_MM)
     center = _centroid(down, center, y, side, saddle, radius, edge)
     missing: dict[str, str] = {}
-    edge = np.concatenate([edge, flat_end(bone, y, float(center @ y) - 2.0, FLAT_TIP_MM2)])
+    flat_mm2 = max(FLAT_TIP_MM2, bone.edge_mm**2)  # one facet of a coarse mesh is no cut
+    edge = np.concatenate([edge, flat_end(bone, y, float(center @ y) - 2.0, flat_mm2)])
     beside = _malleolus_direction(bone, center, y, edge, missing)
     if beside is not None:
         side = beside

@@ -33,13 +33,16 @@ FEMUR_LEAN_DEG = (11.5, 9.8, 8.0, 5.6, 2.7, 0.7, -0.5)
 TIBIA_LEAN_DEG = (-7.4, -4.4, -1.4, 0.3, 0.7, 0.7, 0.7)
 LEAN_SD_DEG = 4.0
 
-# Scatter of both bones' axes about their prediction from the shafts alone, 2.1° with 120 mm and 3.3° with
+# Scatter of both bones' axes about their prediction from the shafts alone, 2.0° with 120 mm and 3.3° with
 # 70 mm: `assumed`, from cuts of four legs. A weighed prediction states nine tenths of it at least: 95 %
 # half-widths of 3.7° and 5.6°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
-SD_AT_120_DEG = 2.1
-SD_POWER = 0.84
+SD_AT_120_DEG = 2.0
+SD_POWER = 0.935
 LEAST_SHARE = 0.9
-SHORT_SHARE = 0.5
+# How much of a tibia's line from the knee's centre counts beside its shaft's line, against the length seen:
+# a bend of the metaphysis turns the shaft's line too far while it runs through the flare (80 to 120 mm), the
+# knee's line too little. Zero of both errors, bent by ±15°: 0.7 at 95 mm, none at 66 mm (four legs).
+SHARE_MM, SHARE = (66.0, 95.0, 105.0, 130.0), (0.0, 0.6, 0.5, 0.0)
 SD_FLOOR_DEG = 0.7  # of the anatomical-mechanical angle with the whole shaft (5.4 ± 0.7, Jamali 2017)
 LANDMARK_SD_DEG = 0.6  # of HKA by the landmarks alone, whole leg in view
 
@@ -124,10 +127,10 @@ def shin_axis(shaft: tuple[Floats, Floats], knee_center: Floats, length_mm: floa
     """Proximal direction (3,) of a tibia seen over this length, from its shaft's line and its knee centre.
 
     Where little is seen the line runs through the flare: there a bend of the metaphysis turns the line too
-    far and the line from the knee's centre too little, so that their mean is used.
+    far and the line from the knee's centre too little, so that both are used.
     """
     point, direction = shaft
-    share = SHORT_SHARE * float(np.clip((130.0 - length_mm) / 30.0, 0.0, 1.0))
+    share = float(np.interp(length_mm, SHARE_MM, SHARE))
     return unit((1.0 - share) * direction + share * unit(knee_center - point))
 
 

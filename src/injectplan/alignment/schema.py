@@ -46,10 +46,11 @@ def _angle(definition: Definition) -> Schema:
         "type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2, "description": unit,
     }}  # fmt: skip
     optional = {"sign": {"const": definition.sign}} if definition.sign else {}
+    surface = {"surface_sd": spread}
     assumed = {"assumed": {"type": "array", "items": _TEXT, "minItems": 1}}
     return {
         "oneOf": [
-            _strict(known | said, optional | assumed),
+            _strict(known | said, optional | assumed | surface),
             _strict({"value": _NOTHING, "sd": _NOTHING, "reason": _TEXT} | said, optional),
         ]
     }
@@ -76,8 +77,9 @@ def _landmark(point: bool) -> Schema:
         if point
         else {"sd_mm": _NOTHING, "direction": _vector(1.0, "unit vector, patient RAS")}
     )
-    details = {"^(?!position|sd)[a-z_]+_mm$": _LENGTH, "^coverage$": {"type": "number", "minimum": 0}}
-    return _strict(where | {"method": _TEXT}, patternProperties=details)
+    details = {"^(?!position|sd|surface)[a-z_]+_mm$": _LENGTH, "^coverage$": {"type": "number", "minimum": 0}}
+    surface = {"surface_sd_mm": _LENGTH} if point else {}
+    return _strict(where | {"method": _TEXT}, surface, patternProperties=details)
 
 
 def _verdict() -> Schema:

@@ -10,13 +10,13 @@ from injectplan.alignment.bones import (
     Bone,
     axis_candidates,
     bitangent,
-    face_areas,
     hull_area,
     hull_indices,
     main_loop,
     section,
     seen_until,
     shaft_line,
+    smooth_rests,
     view_edge,
 )  # fmt: skip
 from injectplan.alignment.femur import knee_end
@@ -28,9 +28,9 @@ from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
-SMALL_MM = 55.0  # a plateau less wide may be a talus: 44 to 50 mm (assumed)
-END_MM = 6.0  # within which a rough or tilted cut lies (assumed)
-END_SHARE = 1.5  # level surface there over the section: rough cuts of a tibia 1.8 to 3.8, tali 0.6 to 1.3
+# Section 0.40 of the width under the plateau over the one at 0.14: four tibiae, whole, cut obliquely or
+# rough, 0.57 to 0.62; tali and patellae of any size 0.9 to 1.4.
+NARROWS_FROM, NARROWS = (0.14, 0.40), 0.8
 NOTCH_SCORE = (
     0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
 )
@@ -102,16 +102,18 @@ def find_plateau(bone: Bone, toward: Floats | None) -> tuple[Floats, float]:
     return axis, width
 
 
-def _ends_flat(bone: Bone, axis: Floats) -> bool:
-    """Whether the bone is open, or flat at its lower end as a cut leaves it, rough or not."""
-    if bone.cap is not None or len(bone.border):
-        return True
-    middle, area = face_areas(bone)
-    s, shown = middle @ axis, -(area @ axis)
-    low = float(s.min())
-    above = main_loop(section(bone, (low + END_MM) * axis, axis))
-    level = (s < low + END_MM) & (shown > 0.8 * np.linalg.norm(area, axis=1))
-    return above is not None and float(shown[level].sum()) > END_SHARE * above.area_mm2
+def _refuse_short(bone: Bone, knee: Floats, up: Floats, width: float) -> None:
+    """Raise LandmarkError where the bone does not narrow under its plateau: a talus or a patella does not."""
+    areas = []
+    for share in NARROWS_FROM:
+        loop = main_loop(section(bone, knee - share * width * up, up))
+        areas.append(0.0 if loop is None else loop.area_mm2)
+    if areas[0] <= 0.0 or areas[1] > NARROWS * areas[0]:
+        raise LandmarkError(
+            f"the {bone.name} does not narrow into a shaft under its plateau ({areas[1]:.0f} mm² "
+            f"{NARROWS_FROM[1] * width:.0f} mm down, {areas[0]:.0f} mm² under it): a short bone (a talus?), "
+            "not a tibia's knee end"
+        )
 
 
 def _ring_axes(bone: Bone, y: Floats, at: Floats) -> tuple[Floats, Floats, float, float]:
@@ -181,11 +183,6 @@ def measure_tibia(
         )
     length = float(np.ptp(bone.points @ axis))
     whole = length > 2.7 * width
-    if not whole and width < SMALL_MM and length < 1.6 * width and not _ends_flat(bone, axis):
-        raise LandmarkError(
-            f"the {bone.name} is {length:.0f} mm long, {width:.0f} mm wide and not cut by the edge of the "
-            "view: a short bone (a talus?), not a tibia's knee end"
-        )
     ankle: AnkleFit | None = None
     missing = ""
     shaft_center, shaft_axis, residual = _tibia_shaft(bone, axis, width, whole=whole)
@@ -223,6 +220,7 @@ def measure_tibia(
         raise LandmarkError(
             f"the plateau of {bone.name} slopes by more than 32°: the fit is not to be trusted"
         )
+    _refuse_short(bone, knee, normal, full)
     shaft_center, shaft_axis, residual = _tibia_shaft(bone, shaft_axis, width, whole=whole)
     overhang = knee - shaft_center
     overhang = overhang - (overhang @ shaft_axis) * shaft_axis
@@ -233,7 +231,7 @@ def measure_tibia(
     s = (bone.points - knee) @ y
     slab = np.flatnonzero((s > -0.22 * width) & (s < 0.0))
     i, j = bitangent(flat[slab], np.array([0.0, 1.0]), float(knee @ across))
-    rests = (bone.points[slab[j]], bone.points[slab[i]])
+    rests = smooth_rests(bone, (bone.points[slab[j]], bone.points[slab[i]]), back, across)
 
     def on_plane(side: float) -> Floats:
         point = knee + side * 0.24 * full * across

@@ -24,6 +24,8 @@ class Landmark:
     position_mm : (3,) patient RAS, None for a direction.  direction : (3,) unit vector, None for a point.
     covariance_mm2 : (3, 3) of the position; for a direction it is in radian² and `sd_mm` is NaN.
     group : landmarks of one group share a surface, so that their errors are correlated.
+    surface_sd_mm : the part of `sd_mm` that a new scan of the same bone would show, told by how rough its
+        surface is; NaN where no surface tells it.
     """
 
     position_mm: Floats | None = None
@@ -32,6 +34,7 @@ class Landmark:
     method: str = ""
     group: str = ""
     details: Mapping[str, float] = field(default_factory=dict)
+    surface_sd_mm: float = math.nan
 
     @property
     def sd_mm(self) -> float:
@@ -47,6 +50,8 @@ class Landmark:
             "sd_mm": sd if math.isfinite(sd) else None,
             "method": self.method,
         }
+        if math.isfinite(self.surface_sd_mm):
+            document["surface_sd_mm"] = self.surface_sd_mm
         if self.position_mm is not None:
             document["position_mm"] = [float(x) for x in self.position_mm]
         if self.direction is not None:
@@ -61,6 +66,7 @@ class Angle:
 
     interval : 95 % interval by Monte Carlo, NaN where there is no value.
     sd_linear : the standard deviation by linear propagation, beside the Monte Carlo one in `measure.sd`.
+    surface_sd : the part of it that a new scan of the same bone would show; NaN where no surface tells it.
     """
 
     measure: Measure
@@ -68,6 +74,7 @@ class Angle:
     sign: str = ""
     interval: tuple[float, float] = (math.nan, math.nan)
     sd_linear: float = math.nan
+    surface_sd: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """Return the document form."""
@@ -76,6 +83,8 @@ class Angle:
             document["sign"] = self.sign
         if all(math.isfinite(x) for x in self.interval):
             document["interval"] = list(self.interval)
+        if math.isfinite(self.surface_sd):
+            document["surface_sd"] = self.surface_sd
         return document
 
 
