@@ -35,7 +35,7 @@ def measured(made, *, name="femoral_cartilage", **keywords):
 
 
 def agrees_with_its_closed_form(made):
-    """Bias within 0.02 mm and spread within 0.05 mm, every vertex covered; the volume is the voxels'."""
+    """Bias within 0.02 mm and spread within 0.05 mm, every vertex covered; volume within 0.2 %."""
     found, bone, cartilage, notices = measured(made)
     assert (found.state == COVERED).all()
     result = statistics(found.thickness_mm, bone.vertex_areas_mm2, found.state == COVERED)
@@ -45,11 +45,9 @@ def agrees_with_its_closed_form(made):
     assert abs(nearest.mean - made.thickness_mm) <= 0.02
     assert found.trustworthy
     assert notices == ()
-    assert cartilage.volume_ml == pytest.approx(made.voxels_ml, rel=4e-4)
-    # counting voxels is itself 0.25 % off on a 1 mm shell: 0.2 % beyond that is what a surface may add
-    assert cartilage.volume_ml == pytest.approx(
-        made.cartilage_ml, rel=0.002 + abs(made.voxels_ml / made.cartilage_ml - 1.0)
-    )
+    # the voxels' count itself is up to 0.53 % off on a 1 mm shell; the surface knows better (decision 0070)
+    assert cartilage.volume_ml == pytest.approx(made.cartilage_ml, rel=0.002)
+    assert found.volume_ml == cartilage.volume_ml
     assert bone.volume_ml == pytest.approx(ball_ml(20.0), rel=0.002)
 
 

@@ -138,8 +138,7 @@ def map_all_cartilage(
             continue
         maps[name], warned = map_cartilage(
             name, solid.surface, bone, structures[bone].surface, axes,
-            coarsest_spacing_mm=coarsest_spacing_mm, volume_ml=_volume_ml(solid),
-lesion=_lesion_of(bone, structures),
+            coarsest_spacing_mm=coarsest_spacing_mm, lesion=_lesion_of(bone, structures),
         )  # fmt: skip
         notices.extend(warned)
     return maps, notices
@@ -148,10 +147,6 @@ lesion=_lesion_of(bone, structures),
 def _lesion_of(bone: str, structures: Mapping[str, Structure]) -> Surface | None:
     found = (structures[n].surface for n, b in LESIONS.items() if b == bone and n in structures)
     return next(found, None)
-
-
-def _volume_ml(solid: Structure) -> float:
-    return solid.voxel_volume_ml if np.isfinite(solid.voxel_volume_ml) else solid.surface.volume_ml
 
 
 def input_hash(source: LabelMap | Mapping[str, Surface]) -> str:

@@ -229,13 +229,11 @@ def map_cartilage(
     *,
     coarsest_spacing_mm: float = 0.0,
     lesion: Surface | None = None,
-    volume_ml: float | None = None,
 ) -> tuple[CartilageMap, tuple[Notice, ...]]:
     """Measure a cartilage at every vertex of its bone.
 
     coarsest_spacing_mm : the input's largest voxel edge; above 1.5 mm the map is marked not trustworthy.
     lesion : of the bone; where it comes to the surface bare, beside cartilage, the cartilage is lost.
-    volume_ml : of the voxels; None takes the mesh's.
     Returns the map and the warnings it raises.
     """
     points, normals = bone.vertices_mm, bone.vertex_normals
@@ -270,8 +268,7 @@ def map_cartilage(
     notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
     result = CartilageMap(
         name=name, bone=bone_name, thickness_mm=thickness, nearest_mm=nearest, state=state, region=region,
-        regions=names, volume_ml=cartilage.volume_ml if volume_ml is None else volume_ml,
-        trustworthy=trustworthy,
+        regions=names, volume_ml=cartilage.volume_ml, trustworthy=trustworthy,
     )  # fmt: skip
     return result, notices
 

@@ -19,6 +19,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
+from injectplan.anatomy.counting import smooth_surplus_mm3
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Bools, Floats, Floats32, Ints
@@ -173,30 +174,69 @@ def _on(smooth: SmoothMask, start: Sequence[int], shape: Sequence[int]) -> Float
     return result
 
 
-def sheet_surface(sheet: SmoothMask, bone: SmoothMask, bone_level: float, affine: Floats) -> Surface:
+def sheet_surface(
+    sheet: SmoothMask,
+    bone: SmoothMask,
+    bone_level: float,
+    affine: Floats,
+    masks: tuple[Bools, Bools] | None = None,
+) -> Surface:
     """Return the closed surface of cartilage on a bone: what the union holds and the bone does not.
 
     Its inner face is cut at the bone's own level, so that it shares the bone surface's vertices and a ray
     finds no gap; the outer face is the smoothed union's, at the level that keeps the sheet's voxel volume.
+    masks : of the bone, and of bone and sheet together, on the whole grid. With them the volume kept is what
+        the voxels say of smooth surfaces, which is nearer the truth than their count (decision 0070).
     """
     own = sheet.values
     base = _on(bone, sheet.start, own.shape)
     inner = np.minimum(np.float32(bone_level) - base, own - np.float32(SHEET_LEVEL))
     wanted = sheet.volume_mm3 / float(abs(np.linalg.det(affine[:3, :3])))
     union = base + own
-    low, high, level = 0.05, 0.95, bone_level
-    best: tuple[Floats, Ints] | None = None
+    level, found, cut = _cut_of_volume(inner, union, wanted, bone_level)
+    if masks is not None:
+        made = _to_surface(*cut, sheet.start, affine)
+        off = np.stack([
+            np.abs(ndimage.map_coordinates(values, cut[0].T, order=1) - np.float32(at))
+            for values, at in ((own, SHEET_LEVEL), (base, bone_level), (union, level))
+        ])  # fmt: skip
+        more = _surplus_voxels(made, np.argmin(off, axis=0), masks, affine)
+        if abs(more) > VOLUME_TOLERANCE * wanted:
+            _, _, cut = _cut_of_volume(inner, union, found + more, level)
+    return _to_surface(*cut, sheet.start, affine)
+
+
+def _cut_of_volume(
+    inner: Floats32, union: Floats32, wanted: float, level: float
+) -> tuple[float, float, tuple[Floats, Ints]]:
+    """Return the union's level at which the sheet holds `wanted` voxels, what it holds there, and its cut."""
+    low, high = 0.05, 0.95
     tried: list[tuple[float, float]] = []
     for _ in range(MOST_CUTS):
-        best = flying_edges(np.minimum(inner, union - np.float32(level)), 0.0)
-        found = abs(_volume_in_voxels(*best))
+        cut = flying_edges(np.minimum(inner, union - np.float32(level)), 0.0)
+        found = abs(_volume_in_voxels(*cut))
         tried.append((level, found))
         if abs(found - wanted) <= VOLUME_TOLERANCE * wanted:
             break
         low, high = (level, high) if found > wanted else (low, level)
         level = _next_level(tried, wanted, low, high)
-    assert best is not None
-    return _to_surface(*best, sheet.start, affine)
+    return tried[-1][0], found, cut
+
+
+def _surplus_voxels(
+    made: Surface, face: npt.NDArray[np.int64], masks: tuple[Bools, Bools], affine: Floats
+) -> float:
+    """How many voxels the sheet between smooth surfaces holds more than the one made.
+
+    face : of each vertex, 1 on the bone, 2 on the union's outside, 0 on the rim.
+    """
+    outward, areas = made.vertex_normals, made.vertex_areas_mm2
+    total = 0.0
+    for number, mask, sign in ((1, masks[0], -1.0), (2, masks[1], 1.0)):
+        on = face == number
+        surplus = smooth_surplus_mm3(made.vertices_mm[on], sign * outward[on], areas[on], mask, affine)
+        total += sign * surplus
+    return total / float(abs(np.linalg.det(affine[:3, :3])))
 
 
 def _next_level(tried: Sequence[tuple[float, float]], wanted: float, low: float, high: float) -> float:
@@ -234,7 +274,8 @@ def solids_of_masks(
     for name, values in smooth.items():
         bone = carried_by.get(name)
         if bone in smooth and bone is not None:
-            result[name] = sheet_surface(values, smooth[bone], levels[bone], matrix)
+            both = (masks[bone], masks[bone] | masks[name])
+            result[name] = sheet_surface(values, smooth[bone], levels[bone], matrix, both)
     return {name: result[name] for name in masks if name in result}
 
 
