@@ -19,7 +19,9 @@ SAMPLE_MM = 1.5
 REACH_MM = 16.0  # assumed: wider than a loss worth treating
 SIGMA_MM = 6.0
 LOW_SHARE = 0.1  # weight of what lies under the fit, until it is found to be lost
-LOST = 0.85  # of the fit: below this, a place says nothing of what was there; 0.75 lets the loss's own edge in
+LOST = (
+    0.85  # of the fit: below this, a place says nothing of what was there; 0.75 lets the loss's own edge in
+)
 FIRST_PASSES, PASSES = 4, 7
 RIDGE = 0.05  # of the weights: steadies the slope where all samples lie on a line
 EDGE_MM = 6.0  # farther in, cartilage is taken to have its full thickness
