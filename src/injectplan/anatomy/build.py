@@ -342,7 +342,11 @@ def _given(
         notices = check_labels(source, kind, side, named)
         given = structures_of(source)
         if not given:
-            raise EmptyStructureError("the label map holds no named structure: check its label table")
+            why = f" ({'; '.join(n.message for n in source.notices[:2])} …)" if source.notices else ""
+            raise EmptyStructureError(
+                f"the label map holds no structure of the vocabulary{why}: rename its segments, or name its "
+                "values by a label table"
+            )
         return given, list(notices), float(source.spacing_mm.max())
     if not source:
         raise EmptyStructureError("no surface is given")

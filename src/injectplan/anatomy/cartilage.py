@@ -130,14 +130,26 @@ def averaged(values: Floats, surface: Surface, steps: int = AVERAGING_STEPS) -> 
 def _faces(cartilage: Surface, bone: Surface) -> tuple[Bools, Bools]:
     """Which triangles of the cartilage form its inner face, on the bone, and which its outer face."""
     middle = cartilage.vertices_mm[cartilage.triangles].mean(axis=1)
-    distance, _, triangle = nearest_points(bone.bvh, middle, THICKEST_MM + GAP_MM)
+    distance, point, triangle = nearest_points(bone.bvh, middle, THICKEST_MM + GAP_MM)
     found = triangle >= 0
-    normal, under = cartilage._crosses, bone._crosses[np.maximum(triangle, 0)]
+    # blended between the vertices' normals: which of two triangles an edge's point belongs to is chance
+    normal, under = cartilage._crosses, _normals_at(bone, point, np.maximum(triangle, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = np.einsum("ij,ij->i", normal, under)
         cosine = cosine / (np.linalg.norm(normal, axis=1) * np.linalg.norm(under, axis=1))
     inner = found & (cosine < 0.0) & (distance <= GAP_MM)
     return inner, found & (cosine > 0.3)
+
+
+def _normals_at(surface: Surface, points_mm: Floats, triangle: Ints) -> Floats:
+    """Vertex normals blended at points of the surface's triangles, (n, 3)."""
+    faces = surface.triangles[triangle]
+    corners = [surface.vertices_mm[faces[:, i]] for i in range(3)]
+    shares = [
+        np.linalg.norm(np.cross(corners[i - 2] - points_mm, corners[i - 1] - points_mm), axis=1)
+        for i in range(3)
+    ]
+    return np.asarray(sum(s[:, None] * surface.vertex_normals[faces[:, i]] for i, s in enumerate(shares)))
 
 
 def _part(surface: Surface, keep: Bools) -> Surface:

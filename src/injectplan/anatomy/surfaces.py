@@ -250,6 +250,30 @@ def _next_level(tried: Sequence[tuple[float, float]], wanted: float, low: float,
     return guess if low < guess < high else 0.5 * (low + high)
 
 
+def _turned_by_content(masks: Mapping[str, Bools], affine: Floats) -> tuple[Mapping[str, Bools], Floats]:
+    """Masks and affine with each voxel axis running the way in which their content is skewed.
+
+    The cutter chooses diagonals by the axes' directions; so a copy whose array is flipped, as another program
+    may write it, or whose body is mirrored, is cut alike (medians of regions differed by 1.2 %).
+    """
+    turned = affine.copy()
+    steps: list[slice] = []
+    shape = next(iter(masks.values())).shape if masks else (0, 0, 0)
+    over, along = np.zeros(shape[:2], np.int64), np.zeros(shape[2], np.int64)
+    for mask in masks.values():
+        over += np.count_nonzero(mask, axis=2)
+        along += np.count_nonzero(mask, axis=(0, 1))
+    for axis, filled in enumerate((over.sum(axis=1), over.sum(axis=0), along)):
+        n = len(filled)
+        at = np.arange(n) - np.average(np.arange(n), weights=filled) if filled.any() else np.zeros(n)
+        back = float((filled * at**3).sum()) < 0.0
+        steps.append(slice(None, None, -1 if back else 1))
+        if back:
+            turned[:3, 3] += (n - 1) * turned[:3, axis]
+            turned[:3, axis] *= -1.0
+    return {name: m[tuple(steps)] for name, m in masks.items()}, turned
+
+
 def solids_of_masks(
     masks: Mapping[str, Bools], affine: npt.ArrayLike, carried_by: Mapping[str, str]
 ) -> dict[str, Surface]:
@@ -257,7 +281,7 @@ def solids_of_masks(
 
     Empty masks are left out. Touching sheet and bone share vertices; all else is cut on its own.
     """
-    matrix = np.asarray(affine, dtype=np.float64)
+    masks, matrix = _turned_by_content(masks, np.asarray(affine, dtype=np.float64))
     bones = {carried_by[n] for n in masks if n in carried_by}
     smooth = {
         n: smooth_mask(
