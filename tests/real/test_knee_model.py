@@ -128,7 +128,7 @@ def test_a_mirrored_file_gives_the_same_numbers_on_the_other_side(knee, maps, re
         affine[:3, axis] *= -1.0
     mirror = LabelMap(affine=affine, labels=np.flip(read.labels, flipped).copy(), names=read.names)
     other = structures_of(mirror)
-    there, _ = map_all_cartilage(other, joint_axes("knee", "left", bones_of(other)), coarsest_spacing_mm=0.7)
+    there, _ = map_all_cartilage(other, joint_axes("knee", "left", bones_of(other)))
     for name, measured in there.items():
         one = cartilage_document(maps[name], knee[measured.bone].surface)
         two = cartilage_document(measured, other[measured.bone].surface)
