@@ -146,12 +146,14 @@ _MODEL = _object(
             _object(
                 {"voxel_volume_ml": _MAYBE, "mesh_volume_ml": _MAYBE, "closed": _FLAG, "manifold": _FLAG,
                  "source": _SOURCE, "label": {"type": ["integer", "null"]}, "repaired": _list(_TEXT)},
+                {"voxel_volume_sd_ml": _MAYBE},
             )
         ),
         "cartilage": _map(
             _object(
                 {"thickness_mm": _STATISTICS, "covered_fraction": _MAYBE, "denuded_area_mm2": _MAYBE,
                  "volume_ml": _MAYBE, "regions": {"type": "object"}},
+                {"volume_sd_ml": _MAYBE},
             )
         ),
         "cavity": {"type": ["object", "null"]},

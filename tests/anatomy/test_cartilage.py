@@ -21,7 +21,7 @@ from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
 from injectplan.anatomy.zones import mapped_joint
 from injectplan.kernels.bvh import nearest_points
 from injectplan.phantoms import make_phantom
-from injectplan.phantoms.knee_cartilage import ZONE_CENTER
+from injectplan.phantoms.knee_cartilage import DEFAULT_MM, ZONE_CENTER, femoral_thickness
 from oracles_anatomy import ball_ml, mirrored, nearest_by_search, plain_axes, shell
 
 
@@ -35,7 +35,7 @@ def measured(made, *, name="femoral_cartilage", **keywords):
 
 
 def agrees_with_its_closed_form(made):
-    """Bias within 0.02 mm and spread within 0.05 mm, every vertex covered; the volume is the voxels'."""
+    """Bias within 0.02 mm and spread within 0.05 mm, every vertex covered; volume within 0.2 %."""
     found, bone, cartilage, notices = measured(made)
     assert (found.state == COVERED).all()
     result = statistics(found.thickness_mm, bone.vertex_areas_mm2, found.state == COVERED)
@@ -45,11 +45,9 @@ def agrees_with_its_closed_form(made):
     assert abs(nearest.mean - made.thickness_mm) <= 0.02
     assert found.trustworthy
     assert notices == ()
-    assert cartilage.volume_ml == pytest.approx(made.voxels_ml, rel=4e-4)
-    # counting voxels is itself 0.25 % off on a 1 mm shell: 0.2 % beyond that is what a surface may add
-    assert cartilage.volume_ml == pytest.approx(
-        made.cartilage_ml, rel=0.002 + abs(made.voxels_ml / made.cartilage_ml - 1.0)
-    )
+    # the voxels' count itself is up to 0.53 % off on a 1 mm shell; the surface knows better (decision 0070)
+    assert cartilage.volume_ml == pytest.approx(made.cartilage_ml, rel=0.002)
+    assert found.volume_ml == cartilage.volume_ml
     assert bone.volume_ml == pytest.approx(ball_ml(20.0), rel=0.002)
 
 
@@ -210,5 +208,22 @@ def test_the_phantom_knee_s_cartilage_at_the_oai_spacing():
         near = (found.state == COVERED) & (gap < 4.0)
         assert near.sum() > 100
         thickness = found.thickness_mm[near].mean()
-        # keeping the voxels' volume where thin rims fade raises the rest by 0.025 mm; voxels leave the others
-        assert thickness == pytest.approx(phantom.truth[f"{zone}_thickness_mm"]["value"], abs=0.08), zone
+        # a zone of 8 mm holds two or three terraces of a slice: on other grids the same zones are 0.06 mm too
+        # thin or exact, so the voxels are at fault, neither phantom nor measure (the next test)
+        assert thickness == pytest.approx(phantom.truth[f"{zone}_thickness_mm"]["value"], abs=0.07), zone
+    # over all that has its full depth, terraces average out
+    areas = femur.vertex_areas_mm2
+    exact = femoral_thickness(femur.vertices_mm, DEFAULT_MM, None)
+    full = (found.state == COVERED) & (exact > 1.95)
+    error = np.average((found.thickness_mm - exact)[full], weights=areas[full])
+    assert error == pytest.approx(0.0, abs=0.02)
+
+
+def test_on_the_phantom_s_own_mesh_every_zone_is_as_thick_as_stated():
+    phantom = make_phantom("knee", {"spacing_mm": 3.0, "slice_mm": 3.0})
+    bone, sheet = phantom.surfaces["femur"], phantom.surfaces["femoral_cartilage"]
+    found, _ = map_cartilage("femoral_cartilage", sheet, "femur", bone, plain_axes())
+    for zone in ("medial_condyle", "lateral_condyle", "trochlea"):
+        gap = np.linalg.norm(bone.vertices_mm - np.array(ZONE_CENTER[zone]), axis=1)
+        thickness = found.thickness_mm[(found.state == COVERED) & (gap < 4.0)].mean()
+        assert thickness == pytest.approx(phantom.truth[f"{zone}_thickness_mm"]["value"], abs=0.003), zone

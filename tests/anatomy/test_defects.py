@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from injectplan.anatomy.build import map_all_cartilage, structures_of
-from injectplan.anatomy.defects import Ellipse, drawn_defect, expected_thickness, find_defects
+from injectplan.anatomy.defects import Ellipse, drawn_defect, find_defects
+from injectplan.anatomy.expected import expected_thickness
 from injectplan.errors import UsageError
 from injectplan.imaging.values import LabelMap
 from oracles_anatomy import plain_axes, shell
@@ -179,3 +181,21 @@ def test_expected_thickness_is_the_neighbourhood_s(whole):
     structures, maps = whole
     expected = expected_thickness(maps["femoral_cartilage"], structures["femur"].surface)
     assert expected == pytest.approx(3.0, abs=0.1)
+
+
+def test_expected_thickness_sees_through_a_wide_loss_and_follows_a_slope(whole):
+    """Thickness that grows by 0.04 mm per mm, with a third left within 10 mm of a pole (320 mm²)."""
+    structures, maps = whole
+    bone, flat = structures["femur"].surface, maps["femoral_cartilage"]
+    slope = 2.5 + 0.04 * bone.vertices_mm[:, 0]
+    worn = np.linalg.norm(bone.vertices_mm - [0.0, 0.0, 20.0], axis=1) < 10.0
+    noise = np.random.default_rng(2).normal(0.0, 0.05, len(slope))
+    measured = replace(flat, thickness_mm=np.where(worn, slope / 3.0, slope) + noise)
+    expected = expected_thickness(measured, bone)
+    assert np.abs(expected - slope)[worn].max() < 0.35
+    assert np.abs(expected - slope)[worn].mean() < 0.12
+    inner = np.abs(bone.vertices_mm[:, 0]) < 14.0  # at its ends a plane through half a neighbourhood bends
+    assert np.abs(expected - slope)[inner & ~worn].mean() < 0.06
+    assert find_defects(structures, {"femoral_cartilage": measured}, plain_axes())[
+        0
+    ].area_mm2 == pytest.approx(bone.vertex_areas_mm2[worn].sum(), rel=0.03)

@@ -76,6 +76,15 @@ def test_prefemoral_fat_pad_is_as_ultrasound_measures_it(joint):
 def test_the_recess_reaches_4_to_5_cm_above_the_trochlea(joint):
     recess = next(r for r in joint.cavity.recesses if r.name == "suprapatellar")
     assert 0.8 < recess.thickness_mm < 4.0  # the fluid line of a normal knee
+    assert 30.0 < recess.extent_mm.max() < 60.0
+    inside = np.argwhere(joint.cavity.recess_index == joint.cavity.recesses.index(recess) + 1)
+    basis = np.column_stack([joint.axes.lateral, joint.axes.anterior, joint.axes.proximal])
+    field = joint.cavity.field
+    across, _, along = np.ptp(
+        (field.origin_mm + inside * field.spacing_mm - joint.axes.origin_mm) @ basis, axis=0
+    )
+    assert 36.0 < across < 52.0  # the pouch is about 4-5 cm wide
+    assert 40.0 < along < 50.0
     top = local(joint, "joint_cavity")[:, 2].max()
     cartilage = local(joint, "femoral_cartilage")
     trochlea = cartilage[cartilage[:, 1] > 0.6 * cartilage[:, 1].max()][:, 2].max()

@@ -25,7 +25,8 @@ from injectplan.report.maps import (
     thickness_planes,
     unroll,
 )
-from injectplan.report.raycast import Camera, Solid, render
+from injectplan.report.pictures import CELL_MM, sunk
+from injectplan.report.raycast import Camera, Solid, coarse, render
 from oracles_anatomy import plain_axes, shell
 
 RADIUS, THICK = 20.0, 2.0
@@ -75,6 +76,33 @@ def test_colours_say_covered_bare_and_outside(joint):
     expected = mpl.colormaps[COLOURS](scale(measured.thickness_mm[covered]))[:, :3]
     assert np.allclose(colours[covered], expected)
     assert len(np.unique(colours[measured.state == OUTSIDE], axis=0)) == 1
+
+
+@pytest.mark.parametrize("direction", [(0.0, 1.0, 0.4), (1.0, -0.3, 0.2), (-0.6, 0.2, 0.7)])
+def test_bone_does_not_show_through_its_cartilage_in_a_still(joint, direction):
+    """Vertices are merged for a still; where cartilage lies in front, its colour is what is seen."""
+    camera = Camera(
+        center_mm=np.zeros(3), direction=-np.array(direction), up=np.array([0.0, 0, 1.0]), height_mm=50.0
+    )
+    names = ("femur", "femoral_cartilage")
+    colours = {"femur": (1.0, 0.0, 0.0), "femoral_cartilage": (0.0, 0.0, 1.0)}
+    whole = {n: joint.structures[n].surface for n in names}
+    drawn = {"femur": coarse(sunk(joint, "femur"), CELL_MM), names[1]: coarse(whole[names[1]], CELL_MM)}
+    exact, still = (
+        render(
+            [Solid(surface=parts[n], colour=colours[n]) for n in names],
+            camera,
+            width=160,
+            height=160,
+            samples=1,
+        )
+        for parts in (whole, drawn)
+    )
+    covered = (exact[..., 2] > 60) & (exact[..., 0] < 30)
+    inner = covered & np.roll(covered, 2, 0) & np.roll(covered, -2, 0)
+    inner &= np.roll(inner, 2, 1) & np.roll(inner, -2, 1)
+    assert inner.sum() > 3000
+    assert (still[inner][:, 0] > still[inner][:, 2]).mean() < 0.001
 
 
 def test_lightness_rises_evenly_with_thickness():

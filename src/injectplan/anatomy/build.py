@@ -154,8 +154,7 @@ def map_all_cartilage(
             continue
         maps[name], warned = map_cartilage(
             name, solid.surface, bone, structures[bone].surface, axes,
-            coarsest_spacing_mm=coarsest_spacing_mm, volume_ml=_volume_ml(solid),
-lesion=_lesion_of(bone, structures),
+            coarsest_spacing_mm=coarsest_spacing_mm, lesion=_lesion_of(bone, structures),
         )  # fmt: skip
         notices.extend(warned)
     return maps, notices
@@ -164,10 +163,6 @@ lesion=_lesion_of(bone, structures),
 def _lesion_of(bone: str, structures: Mapping[str, Structure]) -> Surface | None:
     found = (structures[n].surface for n, b in LESIONS.items() if b == bone and n in structures)
     return next(found, None)
-
-
-def _volume_ml(solid: Structure) -> float:
-    return solid.voxel_volume_ml if np.isfinite(solid.voxel_volume_ml) else solid.surface.volume_ml
 
 
 def input_hash(source: LabelMap | Mapping[str, Surface]) -> str:
@@ -363,7 +358,11 @@ def _given(
         notices = check_labels(source, kind, side, named)
         given = structures_of(source)
         if not given:
-            raise EmptyStructureError("the label map holds no named structure: check its label table")
+            why = f" ({'; '.join(n.message for n in source.notices[:2])} …)" if source.notices else ""
+            raise EmptyStructureError(
+                f"the label map holds no structure of the vocabulary{why}: rename its segments, or name its "
+                "values by a label table"
+            )
         return given, list(notices), float(source.spacing_mm.max())
     if not source:
         raise EmptyStructureError("no surface is given")

@@ -130,14 +130,26 @@ def averaged(values: Floats, surface: Surface, steps: int = AVERAGING_STEPS) -> 
 def _faces(cartilage: Surface, bone: Surface) -> tuple[Bools, Bools]:
     """Which triangles of the cartilage form its inner face, on the bone, and which its outer face."""
     middle = cartilage.vertices_mm[cartilage.triangles].mean(axis=1)
-    distance, _, triangle = nearest_points(bone.bvh, middle, THICKEST_MM + GAP_MM)
+    distance, point, triangle = nearest_points(bone.bvh, middle, THICKEST_MM + GAP_MM)
     found = triangle >= 0
-    normal, under = cartilage._crosses, bone._crosses[np.maximum(triangle, 0)]
+    # blended between the vertices' normals: which of two triangles an edge's point belongs to is chance
+    normal, under = cartilage._crosses, _normals_at(bone, point, np.maximum(triangle, 0))
     with np.errstate(invalid="ignore", divide="ignore"):
         cosine = np.einsum("ij,ij->i", normal, under)
         cosine = cosine / (np.linalg.norm(normal, axis=1) * np.linalg.norm(under, axis=1))
     inner = found & (cosine < 0.0) & (distance <= GAP_MM)
     return inner, found & (cosine > 0.3)
+
+
+def _normals_at(surface: Surface, points_mm: Floats, triangle: Ints) -> Floats:
+    """Vertex normals blended at points of the surface's triangles, (n, 3)."""
+    faces = surface.triangles[triangle]
+    corners = [surface.vertices_mm[faces[:, i]] for i in range(3)]
+    shares = [
+        np.linalg.norm(np.cross(corners[i - 2] - points_mm, corners[i - 1] - points_mm), axis=1)
+        for i in range(3)
+    ]
+    return np.asarray(sum(s[:, None] * surface.vertex_normals[faces[:, i]] for i, s in enumerate(shares)))
 
 
 def _part(surface: Surface, keep: Bools) -> Surface:
@@ -229,13 +241,11 @@ def map_cartilage(
     *,
     coarsest_spacing_mm: float = 0.0,
     lesion: Surface | None = None,
-    volume_ml: float | None = None,
 ) -> tuple[CartilageMap, tuple[Notice, ...]]:
     """Measure a cartilage at every vertex of its bone.
 
     coarsest_spacing_mm : the input's largest voxel edge; above 1.5 mm the map is marked not trustworthy.
     lesion : of the bone; where it comes to the surface bare, beside cartilage, the cartilage is lost.
-    volume_ml : of the voxels; None takes the mesh's.
     Returns the map and the warnings it raises.
     """
     points, normals = bone.vertices_mm, bone.vertex_normals
@@ -270,8 +280,7 @@ def map_cartilage(
     notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
     result = CartilageMap(
         name=name, bone=bone_name, thickness_mm=thickness, nearest_mm=nearest, state=state, region=region,
-        regions=names, volume_ml=cartilage.volume_ml if volume_ml is None else volume_ml,
-        trustworthy=trustworthy,
+        regions=names, volume_ml=cartilage.volume_ml, trustworthy=trustworthy,
     )  # fmt: skip
     return result, notices
 

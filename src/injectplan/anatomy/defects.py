@@ -15,17 +15,20 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Defect, JointAxes, Structure
+from injectplan.anatomy.expected import edge_distances, expected_thickness
+from injectplan.anatomy.model import DENUDED, FAILED, OUTSIDE, CartilageMap, Defect, JointAxes, Structure
 from injectplan.anatomy.regions import weighted_quantile
 from injectplan.errors import UsageError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import nearest_points
-from injectplan.kernels.cast import Bools, Floats
+from injectplan.kernels.cast import Array, Bools, Floats
 
 LOSS = 0.5  # thinner than this share of what surrounds it: ICRS grade 3 begins at half the depth
-NEIGHBOURHOOD_MM = 12.0  # assumed: wider than a defect worth treating is deep, narrower than a condyle
+LEAST_LOSS_MM = 0.6  # about a voxel: less, in a sheet one or two voxels thick, is the voxels' own terraces
+GROWN = 0.75  # ICRS grade 2 begins here: a patch reaches no farther
 RIM_MM = 4.0  # cartilage thins towards its edge; that is no defect
+GROWN_RIM_MM = 2.0  # a patch that was found farther in may come so near to the edge
 SMALLEST_MM2 = 20.0  # assumed: half the median osteochondral lesion of the talus
 OVER_MM = 0.5  # a lesion lies this near under the bone's surface where cartilage rests on it
 FARTHEST_MM = 15.0  # a drawn centre farther from its cartilage is a mistake
@@ -144,52 +147,56 @@ def _gap(measured: CartilageMap, structures: Mapping[str, Structure], center: Fl
     return float(np.linalg.norm(points - center, axis=1).min()) if len(points) else np.inf
 
 
-def expected_thickness(measured: CartilageMap, bone: Surface) -> Floats:
-    """Median thickness of the covered cartilage within 12 mm of each vertex, (n,) mm; NaN outside."""
-    result = np.full(len(bone.vertices_mm), np.nan)
-    covered = np.flatnonzero(measured.state == COVERED)
-    wanted = np.flatnonzero(measured.state != OUTSIDE)
-    if not len(covered):
-        return result
-    thin = covered[:: max(1, len(covered) // 3000)]
-    spots = wanted[:: max(1, len(wanted) // 1200)]
-    near = cKDTree(bone.vertices_mm[thin]).query_ball_point(bone.vertices_mm[spots], NEIGHBOURHOOD_MM)
-    medians = np.array([np.median(measured.thickness_mm[thin[i]]) if i else np.nan for i in near])
-    _, nearest = cKDTree(bone.vertices_mm[spots]).query(bone.vertices_mm[wanted])
-    result[wanted] = medians[nearest]
-    return result
-
-
 def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
-    """Patches of bare bone, or of cartilage under half its surroundings' thickness, away from the rim.
+    """Patches of bare bone, or of cartilage worn to under half of what is expected there.
 
-    ICRS grade 3 for loss of more than half the depth down to bare bone; whether the bone plate itself is
-    broken (4) does not show in thickness.
+    A patch is looked for where less than half is left (at the rim bare bone alone counts) and grows over all
+    that lies lower than half-way between its floor and what is expected. ICRS grade 3 for loss of more than
+    half the depth down to bare bone; whether the bone plate itself is broken (4) does not show in thickness.
     """
-    areas = bone.vertex_areas_mm2
-    expected = expected_thickness(measured, bone)
-    outside = bone.vertices_mm[measured.state == OUTSIDE]
-    thin = (measured.state == COVERED) & (measured.thickness_mm < LOSS * expected)
-    if thin.any() and len(outside):
-        rim, _ = cKDTree(outside).query(bone.vertices_mm[thin], distance_upper_bound=RIM_MM)
-        thin[np.flatnonzero(thin)[np.isfinite(rim)]] = False
-    lost = thin | (measured.state == DENUDED)
-    if not lost.any():
+    edge = edge_distances(measured, bone)
+    expected = expected_thickness(measured, bone, edge)
+    bare = measured.state == DENUDED
+    share = np.where(bare, 0.0, measured.thickness_mm / expected)
+    thin = (share < LOSS) & (expected - measured.thickness_mm > LEAST_LOSS_MM)
+    seed = bare | (thin & (edge > RIM_MM))
+    if not seed.any():
         return []
-    result = []
-    for where in _patches(bone, lost):
-        area = float(areas[where].sum())
-        left = np.nan_to_num(measured.thickness_mm[where], nan=0.0)
-        depth = np.maximum(expected[where] - left, 0.0)
-        center = np.average(bone.vertices_mm[where], axis=0, weights=areas[where])
-        result.append(
-            Defect(
-                structure=measured.name, zone=_zone(measured, where, areas), center_mm=center, area_mm2=area,
-                depth_mm=float(np.nanmax(depth)), volume_ml=float(np.nansum(depth * areas[where])) / 1000.0,
-                grade="3", source="thickness", surface=_patch(measured, bone, where),
-            )
-        )  # fmt: skip
-    return sorted(result, key=lambda d: -d.area_mm2)
+    grown = seed | ((share < GROWN) & (edge > GROWN_RIM_MM)) | (measured.state == FAILED)
+    found = []
+    for where in _patches(bone, grown, seed):
+        floor = weighted_quantile(share[where & np.isfinite(share)], _finite(bone, where, share), 0.1)
+        lost = where & ~(share >= 0.5 * (1.0 + min(floor, 2.0 * GROWN - 1.0)))
+        found += [
+            _loss(measured, bone, whole, expected) for whole in _patches(bone, _filled(bone, lost), seed)
+        ]
+    return sorted(found, key=lambda d: -d.area_mm2)
+
+
+def _finite(bone: Surface, where: Bools, share: Floats) -> Floats:
+    return bone.vertex_areas_mm2[where & np.isfinite(share)]
+
+
+def _filled(bone: Surface, where: Bools) -> Bools:
+    """A patch with what it rings, up to 20 mm²."""
+    rest = ~where
+    return where | ~_of_least_area(bone, rest, SMALLEST_MM2) & rest
+
+
+def _loss(measured: CartilageMap, bone: Surface, where: Bools, expected: Floats) -> Defect:
+    """Measure a patch of lost cartilage; where no ray measured what is left, it says nothing of the depth."""
+    areas = bone.vertex_areas_mm2
+    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)[where]
+    depth = np.maximum(expected[where] - left, 0.0)
+    known = np.isfinite(depth)
+    mean = float(np.average(depth[known], weights=areas[where][known]))
+    return Defect(
+        structure=measured.name, zone=_zone(measured, where, areas),
+        center_mm=np.average(bone.vertices_mm[where], axis=0, weights=areas[where]),
+        area_mm2=float(areas[where].sum()), depth_mm=float(depth[known].max()),
+        volume_ml=mean * float(areas[where].sum()) / 1000.0, grade="3", source="thickness",
+        surface=_patch(measured, bone, where),
+    )  # fmt: skip
 
 
 def thickness_grade(measured: CartilageMap, bone: Surface, where: Bools) -> str | None:
@@ -209,15 +216,29 @@ def thickness_grade(measured: CartilageMap, bone: Surface, where: Bools) -> str 
     return "3" if share < LOSS else "2" if share < 0.75 else "0-1"
 
 
-def _patches(bone: Surface, where: Bools) -> Iterable[Bools]:
-    """Connected patches of vertices of 20 mm² or more, as masks."""
+def _numbered(bone: Surface, where: Bools) -> Array:
+    """Number of the connected patch that each vertex belongs to, (n,)."""
     edges = bone.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[where[edges].all(axis=1)]
     n = len(where)
     graph = coo_matrix((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(n, n))
-    _, patch = connected_components(graph, directed=False)
-    area = np.bincount(patch[where], weights=bone.vertex_areas_mm2[where])
-    for number in np.flatnonzero(area >= SMALLEST_MM2):
+    return np.asarray(connected_components(graph, directed=False)[1])
+
+
+def _of_least_area(bone: Surface, where: Bools, least_mm2: float) -> Bools:
+    """What of a mask of vertices lies in patches of an area or more."""
+    patch = _numbered(bone, where)
+    area = np.bincount(patch, weights=bone.vertex_areas_mm2 * where)
+    return where & (area >= least_mm2)[patch]
+
+
+def _patches(bone: Surface, where: Bools, seed: Bools) -> Iterable[Bools]:
+    """Connected patches of vertices of 20 mm² or more that hold seeds of a quarter of that, as masks."""
+    patch = _numbered(bone, where)
+    areas = bone.vertex_areas_mm2
+    area = np.bincount(patch, weights=areas * where)
+    seeded = np.bincount(patch, weights=areas * (where & seed), minlength=len(area))
+    for number in np.flatnonzero((area >= SMALLEST_MM2) & (seeded >= 0.25 * SMALLEST_MM2)):
         yield where & (patch == number)
 
 

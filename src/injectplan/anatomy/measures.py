@@ -8,8 +8,18 @@ from typing import Any
 import numpy as np
 
 from injectplan.anatomy.cartilage import statistics
+from injectplan.anatomy.counting import counting_sd_ml
 from injectplan.anatomy.menisci import MeniscusMeasures, measure_menisci
-from injectplan.anatomy.model import COVERED, DENUDED, OUTSIDE, CartilageMap, Cavity, Defect, JointModel
+from injectplan.anatomy.model import (
+    COVERED,
+    DENUDED,
+    OUTSIDE,
+    CartilageMap,
+    Cavity,
+    Defect,
+    JointModel,
+    Structure,
+)
 from injectplan.anatomy.surfaces import mask_of_surface
 from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
@@ -170,12 +180,13 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
                 "voxel_volume_ml": s.voxel_volume_ml, "mesh_volume_ml": s.surface.volume_ml,
                 "closed": s.surface.closed, "manifold": s.surface.manifold, "source": s.source,
                 "label": s.label, "repaired": list(s.repaired), "tissue": s.tissue, "risk": s.risk,
-                "placement_sd_mm": s.placement_sd_mm,
+                "placement_sd_mm": s.placement_sd_mm, "voxel_volume_sd_ml": counting_sd_of(joint, s),
             }
             for name, s in joint.structures.items()
         },
         "cartilage": {
             name: cartilage_document(m, joint.structures[m.bone].surface)
+            | {"volume_sd_ml": counting_sd_of(joint, joint.structures[name])}
             for name, m in joint.cartilage.items()
         },
         "menisci": {
@@ -190,6 +201,13 @@ def model_document(joint: JointModel, *, seconds: Mapping[str, float] | None = N
         "seconds": model_seconds(joint) if seconds is None else _all_steps(seconds),
     }  # fmt: skip
     return dict(plain(document))
+
+
+def counting_sd_of(joint: JointModel, solid: Structure) -> float:
+    """Spread of a segmented solid's volume from counting voxels, mL; NaN where no voxels were given."""
+    if joint.input_affine is None or solid.source != "segmented":
+        return float("nan")
+    return counting_sd_ml(solid.surface.area_mm2, joint.input_affine)
 
 
 def model_seconds(joint: JointModel) -> dict[str, float]:

@@ -17,7 +17,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from injectplan.alignment import Line
+from injectplan.anatomy.cartilage import CARRIERS
 from injectplan.anatomy.model import JointModel
+from injectplan.imaging.values import Surface
+from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bytes, Floats
 from injectplan.planning.values import Trajectory
 from injectplan.report.raycast import Camera, Scenery, Solid, box, coarse, render, tube
@@ -26,6 +29,7 @@ from injectplan.ultrasound.values import Frame
 
 NEEDLE_COLOUR = (0.85, 0.10, 0.45)
 CELL_MM = 0.9  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
+SUNK_MM = 0.8  # bone is drawn so much lower under cartilage: merged vertices would come through it
 PROBE_COLOUR = (0.35, 0.45, 0.60)
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -140,6 +144,20 @@ def _decorate_plane(axis: Axes, title: str, words: tuple[str, ...], half_mm: flo
 # --- 3-D stills ---------------------------------------------------------------------------------------------
 
 
+def sunk(joint: JointModel, bone: str) -> Surface:
+    """Return a bone's surface, lowered by 0.8 mm where cartilage rests on it."""
+    surface = joint.structures[bone].surface
+    under = np.zeros(len(surface.vertices_mm), bool)
+    for name, structure in joint.structures.items():
+        if CARRIERS.get(name) == bone and len(structure.surface.triangles):
+            gap, _, _ = nearest_points(structure.surface.bvh, surface.vertices_mm, 0.3)
+            under |= np.isfinite(gap)
+    if not under.any():
+        return surface
+    lowered = surface.vertices_mm - SUNK_MM * under[:, None] * surface.vertex_normals
+    return Surface(lowered, surface.triangles)
+
+
 def _solids(joint: JointModel, *, skin: bool) -> list[Solid]:
     solids = []
     for name, structure in joint.structures.items():
@@ -151,7 +169,8 @@ def _solids(joint: JointModel, *, skin: bool) -> list[Solid]:
         if structure.tissue == "meniscus":
             opacity = 1.0
         if opacity:
-            solids.append(Solid(surface=structure.surface, colour=colour_of(name), opacity=opacity))
+            surface = sunk(joint, name) if structure.risk == "bone" else structure.surface
+            solids.append(Solid(surface=surface, colour=colour_of(name), opacity=opacity))
     if len(joint.cavity.surface.triangles):
         solids.append(Solid(surface=joint.cavity.surface, colour=(0.25, 0.60, 0.95), opacity=0.45))
     if skin and "skin" in joint.structures:

@@ -292,5 +292,8 @@ def _which(build: Build, x: Floats32, y: Floats32, z: Floats32) -> npt.NDArray[n
     result = np.where((y > 18.0 * s) & (z > 4.0 * s), 2, result)
     result = np.where(side & (z > 4.0 * s) & (y > -4.0 * s), np.where(lateral, 6, 5), result)
     result = np.where((y < -4.0 * s) & (z > 6.0 * s), np.where(lateral, 8, 7), result)
-    result = np.where((z > m.trochlea_top + 1.0) & (y > 4.0 * s), 1, result)
+    # the pouch is as wide as it is drawn; what hangs down from it beside the trochlea are the gutters' tops
+    above = (z > m.trochlea_top + 1.0) & (y > 4.0 * s)
+    wide = np.abs(x - np.float32(0.2 * m.patella_x)) > np.float32(build.sizes["recess_half_width"] + 1.0)
+    result = np.where(above, np.where(wide, np.where(lateral, 6, 5), 1), result)
     return np.asarray(result, np.uint8)
