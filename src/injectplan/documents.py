@@ -128,7 +128,6 @@ def _enum(*values: str) -> _Schema:
     return {"enum": list(values)}
 
 
-_MEASURE = _object({"value": _MAYBE, "sd": _MAYBE, "method": _TEXT}, {"reason": _TEXT})
 _RANGED = _object({"value": _MAYBE, "low": _MAYBE, "high": _MAYBE})
 _WARNINGS = _list(_object({"code": _TEXT, "message": _TEXT}, {"structure": _TEXT}))
 _SECONDS = _map(_NUMBER)
@@ -173,7 +172,6 @@ _MODEL = _object(
     },
 )  # fmt: skip
 _ALIGNMENT = {"type": "object", "required": ["schema"]}  # injectplan.alignment registers its own
-_VIEW_KEYS = ("beam_needle_angle_deg", "out_of_plane_mm", "window_fraction", "depth_mm", "visibility")
 _TRAJECTORY = _object(
     {
         "approach": _TEXT,

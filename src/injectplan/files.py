@@ -25,9 +25,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     Nothing is left behind on an error. An existing folder is replaced: what an earlier run wrote there goes
     (the file `.injectplan` lists it), files of other origin stay.
-    Raises FileError when it cannot be written.
+    Raises FileError when it cannot be written, or would take a file's place that the program did not write.
     """
     target = Path(os.path.abspath(path))
+    _refuse_own_folder(path, target)
     if target.exists() and not target.is_dir():
         raise FileError(f"{path}: is a file, not a folder; give another --out")
     made = _make_parents(target.parent, path)
@@ -54,6 +55,8 @@ def check_place(path: str | Path, *, folder: bool = True) -> None:
     if Path(path).exists() and Path(path).is_dir() != folder:
         wrong = "a file, not a folder" if folder else "a folder, not a file"
         raise FileError(f"{path}: is {wrong}; give another --out")
+    if folder:
+        _refuse_own_folder(path, Path(os.path.abspath(path)))
     above = Path(os.path.abspath(path)).parent
     while not above.exists():
         above = above.parent
@@ -61,6 +64,13 @@ def check_place(path: str | Path, *, folder: bool = True) -> None:
         Path(tempfile.mkdtemp(prefix=".injectplan-", dir=above)).rmdir()
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({_why(error)}); give another --out") from error
+
+
+def _refuse_own_folder(path: str | Path, target: Path) -> None:
+    """A folder that somebody stands in is not replaced: they would be left in one that is gone."""
+    here = Path.cwd()
+    if target == here or target in here.parents:
+        raise FileError(f"{path}: is the folder you are in, or one above it; give another --out")
 
 
 def _make_parents(folder: Path, path: str | Path) -> list[Path]:
@@ -117,7 +127,12 @@ def _adopt_foreign(old: Path, new: Path) -> None:
         if source.is_dir() and not source.is_symlink():
             if not any(source.iterdir()):
                 place.mkdir(parents=True, exist_ok=True)
-        elif name.as_posix() not in written and not place.exists():
+        elif name.as_posix() not in written:
+            if place.exists():
+                raise FileError(
+                    f"{source.name}: stands in the --out folder and was not written by this program; it is "
+                    "not overwritten: give another --out"
+                )
             place.parent.mkdir(parents=True, exist_ok=True)
             if source.is_symlink():
                 place.symlink_to(os.readlink(source))

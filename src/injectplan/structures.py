@@ -46,11 +46,6 @@ class StructureInfo:
     given: bool = False
 
     @property
-    def color_hex(self) -> str:
-        """The colour as #rrggbb."""
-        return "#{:02x}{:02x}{:02x}".format(*self.color)
-
-    @property
     def label(self) -> str:
         """The name as a person reads it."""
         return self.name.replace("_", " ")

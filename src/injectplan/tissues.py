@@ -17,7 +17,6 @@ from types import MappingProxyType
 from injectplan.errors import BadInputError
 
 MUSCLE_SPECKLE_DB = -40.0  # rms speckle of muscle re a perfect planar mirror; fitted, see above
-DISPLAY_SPEED_M_S = 1540.0  # the speed every scanner assumes when it draws depth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
-from injectplan.kernels.cast import Bools, Floats
+from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import uniforms
 
 
@@ -36,15 +36,6 @@ def tukey(residuals: Floats, scale: float) -> Floats:
     """Tukey's biweight: 1 at zero residual, smoothly 0 beyond `scale`."""
     t = np.clip(residuals / scale, -1.0, 1.0)
     return np.asarray((1.0 - t * t) ** 2)
-
-
-def _algebraic_sphere(points: Floats, weights: Floats) -> tuple[Floats, float]:
-    base = np.average(points, axis=0, weights=weights)
-    p = points - base
-    w = np.sqrt(weights)[:, None]
-    design = np.column_stack([2.0 * p, np.ones(len(p))]) * w
-    solution = np.linalg.lstsq(design, (p * p).sum(axis=1) * w[:, 0], rcond=None)[0]
-    return base + solution[:3], float(np.sqrt(max(solution[3] + solution[:3] @ solution[:3], 0.0)))
 
 
 def fit_sphere(points: Floats, weights: Floats, center: Floats, radius: float, scale: float) -> Sphere:
@@ -183,8 +174,3 @@ def frame_of(axis: Floats) -> tuple[Floats, Floats]:
     helper[int(np.argmin(np.abs(axis)))] = 1.0
     u = unit(np.cross(helper, axis))
     return u, np.cross(axis, u)
-
-
-def subset(points: Floats, weights: Floats, keep: Bools) -> tuple[Floats, Floats]:
-    """Return the kept points and their weights."""
-    return points[keep], weights[keep]

@@ -9,7 +9,13 @@ from injectplan.lazy import names_on_use
 
 if TYPE_CHECKING:
     from injectplan.anatomy.axes import femoral_head, joint_axes
-    from injectplan.anatomy.build import build_joint, check_given, structures_of, structures_of_surfaces
+    from injectplan.anatomy.build import (
+        apart,
+        build_joint,
+        check_given,
+        structures_of,
+        structures_of_surfaces,
+    )
     from injectplan.anatomy.cartilage import CARRIERS, map_cartilage, statistics, thickness_volume
     from injectplan.anatomy.cavity import fill_cavity
     from injectplan.anatomy.defects import Ellipse, find_defects
@@ -37,18 +43,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARRIERS", "COVERED", "DENUDED", "FAILED", "OUTSIDE", "PRIORITY", "CartilageMap", "Cavity", "Defect",
-    "Ellipse", "FillState", "JointAxes", "JointModel", "Recess", "Structure", "Subject", "build_joint",
-    "check_given", "chord_volume_ml", "femoral_head", "fill_cavity", "find_defects", "joint_axes",
-    "load_joint", "map_cartilage", "mask_of_surface", "model_document", "model_seconds", "repair_surface",
-    "save_joint", "statistics", "structures_of", "structures_of_surfaces", "surface_of_mask",
-    "thickness_volume",
+    "Ellipse", "FillState", "JointAxes", "JointModel", "Recess", "Structure", "Subject", "apart",
+    "build_joint", "check_given", "chord_volume_ml", "femoral_head", "fill_cavity", "find_defects",
+    "joint_axes", "load_joint", "map_cartilage", "mask_of_surface", "model_document", "model_seconds",
+    "repair_surface", "save_joint", "statistics", "structures_of", "structures_of_surfaces",
+    "surface_of_mask", "thickness_volume",
 ]  # fmt: skip
 
 __getattr__ = names_on_use(
     __name__,
     {
         "axes": ("femoral_head", "joint_axes"),
-        "build": ("build_joint", "check_given", "structures_of", "structures_of_surfaces"),
+        "build": ("apart", "build_joint", "check_given", "structures_of", "structures_of_surfaces"),
         "cartilage": ("CARRIERS", "map_cartilage", "statistics", "thickness_volume"),
         "cavity": ("fill_cavity",),
         "defects": ("Ellipse", "find_defects"),

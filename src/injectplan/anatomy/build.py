@@ -31,7 +31,7 @@ from injectplan.anatomy.repair import repair_surface
 from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
 from injectplan.errors import ContradictionError, EmptyStructureError, NothingToMeasureError
 from injectplan.imaging.values import LabelMap, Surface, Volume
-from injectplan.kernels.bvh import signed_distances
+from injectplan.kernels.bvh import nearest_points, signed_distances
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo, structure
@@ -40,6 +40,11 @@ Progress = Callable[[str, float], None]
 BONES_OUTSIDE = 0.01  # of the bones' surface outside of the body that an image shows
 # Pairs whose names state the side of the knee they lie on.
 _SIDED = ("tibial_cartilage", "meniscus")
+_MEET = (
+    ("femur", "tibia"), ("femur", "patella"), ("tibia", "fibula"), ("hip_bone", "femur"), ("tibia", "talus"),
+)  # fmt: skip
+_MEETING = {name for pair in _MEET for name in pair}
+MOST_GAP_MM = 40.0  # between bones that meet in a joint, a dislocated one included (assumed)
 
 
 # Structures that one joint alone has: with none of its own and some of another's, a joint is misnamed.
@@ -66,7 +71,7 @@ def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
             masks[bone] = masks[bone] | masks[lesion]
             volumes[bone] = np.count_nonzero(masks[bone]) * labelmap.voxel_volume_mm3 / 1000.0
     carried = {name: CARRIERS[name] for name in names if name in CARRIERS}
-    values = {name: value for value, name in labelmap.names.items()}
+    values = {name: value for value, name in labelmap.names.items() if value in labelmap.counts}
     solids = solids_of_masks(masks, labelmap.affine, carried)
     return {
         name: segmented(
@@ -123,6 +128,27 @@ def check_medial_lateral(structures: Mapping[str, Structure], axes: JointAxes) -
             )
 
 
+def apart(bones: Mapping[str, Surface]) -> str:
+    """Say which two bones that meet in a joint lie far apart: two legs, or two frames; "" where none do."""
+    for one, other in _MEET:
+        if one in bones and other in bones:
+            some = bones[other].vertices_mm[:: max(1, len(bones[other].vertices_mm) // 2000)]
+            gap = float(nearest_points(bones[one].bvh, some)[0].min())
+            if gap > MOST_GAP_MM:
+                return (
+                    f"the {other} lies {gap:.0f} mm from the {one} (at most {MOST_GAP_MM:g}): bones of two "
+                    "legs, or of two frames; check the files and their frame"
+                )
+    return ""
+
+
+def check_together(given: Mapping[str, Structure]) -> None:
+    """Raise ContradictionError where two bones that meet in a joint lie far apart."""
+    problem = apart({name: s.surface for name, s in given.items() if name in _MEETING})
+    if problem:
+        raise ContradictionError(problem)
+
+
 def check_given(source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side) -> tuple[Notice, ...]:
     """Hold what was given against a joint and side, without building it; return what is odd about it.
 
@@ -132,6 +158,7 @@ def check_given(source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
         needed = [name for name in NEEDED[kind] if name in source.structures]
         return check_labels(source, kind, side, needed)
     given = structures_of_surfaces(source)
+    check_together(given)
     if not all(name in given for name in NEEDED[kind]):
         return _assumed_axes(kind, side, given).notices
     axes = _axes(kind, side, given)
@@ -226,6 +253,7 @@ def build_joint(
     clock = _Clock(progress)
     clock.say("surfaces", 0.0)
     given, notices, spacing = _given(source, kind, side)
+    check_together(given)
     bare = not all(name in given for name in NEEDED[kind])
     axes = _assumed_axes(kind, side, given) if bare else _axes(kind, side, given)
     check_medial_lateral(given, axes)

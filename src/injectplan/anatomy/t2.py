@@ -138,6 +138,9 @@ def fit_t2(
         echoes.shape[3], echo_times_ms if len(echo_times_ms) else volume.echo_times_ms, method
     )
     masks, notices = region_masks(regions, volume, zones) if regions is not None else ({}, ())
+    if regions is not None and not _one_grid(regions, volume):
+        message = "the mask lies on another grid than the image: it is sampled there; are both of one scan?"
+        notices = (*notices, Notice("mask-grid", message))
     wanted = np.logical_or.reduce(list(masks.values())) if masks else np.ones(echoes.shape[:3], bool)
     signal = echoes[wanted]
     assumed: tuple[str, ...] = ()
@@ -165,6 +168,13 @@ def fit_t2(
     )
 
 
+LONGEST_ECHO_MS = 1000.0  # no first echo of a T2 series comes later (assumed)
+
+
+def _one_grid(mask: LabelMap, image: Volume) -> bool:
+    return mask.labels.shape == image.values.shape[:3] and np.allclose(mask.affine, image.affine, atol=1e-2)
+
+
 def _counted(why: npt.NDArray[np.uint8]) -> str:
     return ", ".join(f"{name}: {n}" for name, n in _rejected(why).items() if n)
 
@@ -189,6 +199,11 @@ def _echo_times(count: int, times: Sequence[float], method: str) -> Floats:
         )
     if result.max() < 1.0:
         raise UsageError(f"the last echo time is {result.max():g} ms, which looks like seconds; give ms")
+    if result.min() > LONGEST_ECHO_MS:
+        raise UsageError(
+            f"the first echo time is {result.min():g} ms (at most {LONGEST_ECHO_MS:g}), which looks like "
+            "microseconds; give ms"
+        )
     return result
 
 

@@ -167,7 +167,15 @@ def _check_phantom(table: CaseTable) -> None:
 
 
 def _check_defects(table: CaseTable) -> None:
-    """Refuse defects drawn on what is no cartilage."""
+    """Refuse defects drawn on what is no cartilage, or on a joint that was built before."""
+    if table.anatomy.model is not None:
+        if table.defects:
+            raise ValueError(
+                "[[defects]]: a saved joint (model) keeps those it was built with; draw them there"
+            )
+        for name in ("labels", "image"):
+            if getattr(table.anatomy, name) is not None:
+                raise ValueError(f"anatomy.{name}: goes with labelmap, not with model; leave it out")
     added = {n: s.risk for n, s in table.structures.items()}
     known = [n for n, s in all_structures().items() if s.risk == "cartilage"]
     known += [n for n, risk in added.items() if risk == "cartilage"]

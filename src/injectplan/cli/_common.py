@@ -142,6 +142,15 @@ def _lines() -> Iterator[Report]:
         held.drop()
 
 
+def as_json(document: Mapping[str, Any], name: str) -> Callable[[Path], None]:
+    """Return what writes a document into a folder under a name."""
+
+    def write(folder: Path) -> None:
+        (folder / name).write_text(to_json(document), encoding="utf-8")
+
+    return write
+
+
 def finish(
     document: Mapping[str, Any],
     common: Common,

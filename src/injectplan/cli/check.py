@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.cli._common import DEFAULT, Common, finish
+from injectplan.cli._common import DEFAULT, Common, as_json, finish
 
 
 def command(case: Path, *, common: Common = DEFAULT) -> None:
@@ -30,7 +30,7 @@ def command(case: Path, *, common: Common = DEFAULT) -> None:
         _rows(document["case"], "", rows)
         shown.print(rows)
 
-    finish(document, common, table=table)
+    finish(document, common, table=table, write=as_json(document, "check.json"))
 
 
 def _rows(entries: Mapping[str, Any], place: str, rows: Table) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.cli._common import DEFAULT, Common, finish
+from injectplan.cli._common import DEFAULT, Common, as_json, finish
 
 
 def command(*, common: Common = DEFAULT) -> int:
@@ -25,5 +25,5 @@ def command(*, common: Common = DEFAULT) -> int:
             )
         shown.print(rows)
 
-    finish(document, common, table=table)
+    finish(document, common, table=table, write=as_json(document, "doctor.json"))
     return 0 if all(check["ok"] for check in document["checks"] if check["needed"]) else 1

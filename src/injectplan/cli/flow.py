@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.cli._common import DEFAULT, Common, finish
+from injectplan.cli._common import DEFAULT, Common, as_json, finish
 
 
 def command(
@@ -69,4 +69,4 @@ def command(
                 )
         shown.print(rows)
 
-    finish(document, common, table=table)
+    finish(document, common, table=table, write=as_json(document, "flow.json"))

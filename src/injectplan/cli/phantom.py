@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.cli._common import DEFAULT, Common, finish
+from injectplan.cli._common import DEFAULT, Common, as_json, finish
 from injectplan.errors import UsageError
 
 command = App(name="phantom", help="The built-in phantoms, with a closed-form answer beside each.")
@@ -25,7 +25,7 @@ def list_(*, common: Common = DEFAULT) -> None:
 
     common.begin()
     names = list(phantom_names())
-    document = {"schema": 1, "phantoms": names}
+    document: dict[str, object] = {"schema": 1, "phantoms": names}
 
     def table(shown: Console) -> None:
         rows = Table("phantom")
@@ -33,7 +33,7 @@ def list_(*, common: Common = DEFAULT) -> None:
             rows.add_row(name)
         shown.print(rows)
 
-    finish(document, common, table=table)
+    finish(document, common, table=table, write=as_json(document, "phantoms.json"))
 
 
 @command.command
@@ -62,6 +62,8 @@ def export(
     common.begin()
     if common.out is None:
         raise UsageError("--out DIR is needed: where to write the phantom")
+    if not 0.0 <= noise_sd <= 1e6:
+        raise UsageError(f"--noise-sd {noise_sd:g}: needs 0 or more")
     phantom = make_phantom(name, {})
     document = {"schema": 1, "name": name, "truth": phantom.truth}
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 
-from injectplan.cli._common import DEFAULT, Common
+from injectplan.cli._common import DEFAULT, Common, as_json, finish
 
 
 def command(name: str, *, common: Common = DEFAULT) -> None:
@@ -17,9 +17,10 @@ def command(name: str, *, common: Common = DEFAULT) -> None:
     """
     import injectplan.alignment
     import injectplan.casefile  # both register their documents' schemas
-    from injectplan.documents import json_schema, to_json
+    from injectplan.documents import json_schema
 
     assert injectplan.alignment
     assert injectplan.casefile
     common.begin()
-    sys.stdout.write(to_json(json_schema(name)))
+    document = json_schema(name)
+    finish(document, replace(common, json=True), write=as_json(document, f"{name}.schema.json"))

@@ -31,7 +31,7 @@ def command(
     echo_times_ms
         Echo times, one per component; may be left out where the file states them, and for qdess.
     mask
-        Segmentation on the same grid, for values per region.
+        Segmentation of the same scan, for values per region.
     labels
         Label table of the mask.
     side

@@ -89,12 +89,6 @@ def _checked(path: Path, vertices: npt.NDArray[Any], triangles: npt.NDArray[Any]
     return vertices, np.asarray(triangles, dtype=np.int32)
 
 
-def _fan(corners: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Triangles of equally long polygons (m, k)."""
-    k = corners.shape[1]
-    return np.concatenate([corners[:, [0, i, i + 1]] for i in range(1, k - 1)])
-
-
 def merged(corners: npt.NDArray[Any]) -> Mesh:
     """Return the mesh of triangle corners (m, 3, 3), corners of the same coordinates made one vertex."""
     flat = np.ascontiguousarray(corners.reshape(-1, 3)) + 0.0  # -0.0 is 0.0

@@ -254,7 +254,7 @@ def estimate_dose(
         flow=flow,
         fill_states=states,
         pressure_kpa_end=compliance.pressure_kpa(last.in_cavity_ml),
-        dose_volume=_dose_volume(states, compliance),
+        dose_volume=_dose_volume(joint.cavity, states, compliance),
         cells=table,
         dose_surface=histograms,
         mass_balance_error=max(volume_error, abs(cells - parts) / cells if cells > 0.0 else 0.0),
@@ -263,11 +263,17 @@ def estimate_dose(
     )
 
 
-def _dose_volume(states: tuple[FillState, ...], compliance: Compliance) -> Mapping[str, Floats]:
-    """Return the filling along the injection: columns of one length, injected volume first."""
+def _dose_volume(
+    cavity: Cavity, states: tuple[FillState, ...], compliance: Compliance
+) -> Mapping[str, Floats]:
+    """Return the filling along the injection: columns of one length, injected volume first.
+
+    Recesses hold their resting fluid at the start, and with it at every later step.
+    """
+    resting = {recess.name: recess.volume_ml for recess in cavity.recesses}
     names = sorted({name for state in states for name in state.recess_ml})
     rows: dict[str, list[float]] = {"injected_ml": [0.0], "in_cavity_ml": [0.0], "leaked_ml": [0.0]}
-    rows |= {f"{name}_ml": [0.0] for name in names}
+    rows |= {f"{name}_ml": [resting.get(name, 0.0)] for name in names}
     rows["pressure_kpa"] = [compliance.pressure_kpa(0.0)]
     for state in states:
         rows["injected_ml"].append(state.injected_ml)

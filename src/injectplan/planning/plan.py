@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -409,21 +409,17 @@ def _skin_quality(joint: JointModel, found: Found, needle: Needle) -> Floats:
     return result
 
 
-def _notices(joint: JointModel, found: Found, chosen: list[Trajectory], dropped: list[str]) -> list[Notice]:
+def _notices(
+    joint: JointModel, found: Found, chosen: list[Trajectory], dropped: list[str],
+    margins: Mapping[str, float],
+) -> list[Notice]:  # fmt: skip
     notices = list(found.candidates.notices)
     for name in space.CLASSES:
         if name not in found.field.present and name != "organ":
             message = f"the model has no {name}: its margin is unknown, not kept"
             notices.append(Notice(f"{name}-unknown", message))
     for trajectory in chosen[:1]:
-        for name, gap in trajectory.clearance_mm.items():
-            structure = joint.structures[name]
-            if structure.source == "completed" and structure.placement_sd_mm > 0.0 and gap < 30.0:
-                message = (
-                    f"the {name} was completed, not segmented: its place is known to "
-                    f"±{structure.placement_sd_mm:.0f} mm, trajectory 1 passes at {gap:.1f} mm"
-                )
-                notices.append(Notice("clearance-to-completed", message, name))
+        notices += _in_doubt(joint, trajectory, margins)
     if dropped:
         notices.append(
             Notice(
@@ -432,6 +428,22 @@ def _notices(joint: JointModel, found: Found, chosen: list[Trajectory], dropped:
             )
         )
     return notices
+
+
+def _in_doubt(joint: JointModel, trajectory: Trajectory, margins: Mapping[str, float]) -> list[Notice]:
+    """Warn of completed structures that, within two deviations of their place, break a margin."""
+    doubts = []
+    for name, gap in trajectory.clearance_mm.items():
+        structure, sd = joint.structures[name], joint.structures[name].placement_sd_mm
+        spare = gap - margins[structure.risk]
+        if structure.source == "completed" and sd > 0.0 and spare < 2.0 * sd:
+            message = (
+                f"the {name} was completed, not segmented: its place is known to ±{sd:.2g} mm, trajectory 1 "
+                f"passes at {gap:.1f} mm (margin {margins[structure.risk]:g})"
+            )
+            doubts.append((spare / sd, Notice("clearance-to-completed", message, name)))
+    # the likeliest first
+    return [notice for _, notice in sorted(doubts, key=lambda doubt: doubt[0])]
 
 
 def _fixed_target_inside(joint: JointModel, constraints: Constraints) -> None:
@@ -502,13 +514,7 @@ def plan_injection(
         pareto_size=len(front),
         skin=space.skin_of(joint),
         skin_quality=quality,
-        notices=tuple(_notices(joint, found, chosen, dropped)),
+        notices=tuple(_notices(joint, found, chosen, dropped, margins)),
         assumed=ASSUMED,
         seconds={"search": searched_at - started, "recheck": done - searched_at, "total": done - started},
     )
-
-
-def with_model_seconds(plan: Plan, model_seconds: float) -> Plan:
-    """Return the plan with the time that building or loading the joint took."""
-    seconds = {**plan.seconds, "model": model_seconds}
-    return replace(plan, seconds={**seconds, "total": plan.seconds.get("total", 0.0) + model_seconds})

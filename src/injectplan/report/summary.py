@@ -16,15 +16,15 @@ def print_plan(document: Mapping[str, Any], shown: Console) -> None:
     if not document["trajectories"]:
         shown.print(f"[bold]no trajectory[/bold]: {document.get('refused', '')}")
         return
-    rows = Table(
-        "#", "approach", "into", "path mm", "angle °", "nearest structures, mm", "hit %", "visibility"
-    )
+    rows = Table("#")
+    rows.add_column("approach, and into", no_wrap=True)
+    for name in ("mm long", "angle °", "nearest, mm", "hit %", "seen"):
+        rows.add_column(name)
     for i, t in enumerate(document["trajectories"], 1):
-        near = ", ".join(f"{name.replace('_', ' ')} {mm:.1f}" for name, mm in nearest(t, 3))
+        near = ", ".join(f"{name.replace('_', ' ')} {mm:.1f}" for name, mm in nearest(t, 1))
         rows.add_row(
             str(i),
-            f"{t['approach']}, {t['technique']}",
-            t["recess"].replace("_", " "),
+            f"{t['approach']}\n{t['technique']}, {t['recess'].replace('_', ' ')}",
             f"{t['length_mm']:.1f}",
             f"{t['skin_angle_deg']:.0f}",
             near,

@@ -39,7 +39,7 @@ def joint_of(case: Case, *, progress: Progress | None = None) -> tuple[JointMode
     """Build a joint, or load a saved or kept one; also the hashes of the files that it comes from."""
     source = case.anatomy
     if source.model is not None:
-        return _saved(case, source.model), {"model": files.sha256(source.model)}
+        return _saved(case, source.model), hashes_of_case(case)
     hashes = hashes_of(source)
     joint = kept_joint(_recipe(case, hashes), lambda: _built(case, progress))
     return joint, hashes
@@ -91,6 +91,12 @@ def hashes_of(source: AnatomySource) -> dict[str, str]:
     named = {"labelmap": source.labelmap, "image": source.image}
     named |= {f"surface {name}": path for name, path in source.surfaces.items()}
     return {role: files.sha256(path) for role, path in named.items() if path is not None}
+
+
+def hashes_of_case(case: Case) -> dict[str, str]:
+    """Return the hashes of the files of a case's anatomy, a saved joint's included."""
+    saved = case.anatomy.model
+    return hashes_of(case.anatomy) if saved is None else {"model": files.sha256(saved)}
 
 
 def _recipe(case: Case, hashes: Mapping[str, str]) -> dict[str, object]:

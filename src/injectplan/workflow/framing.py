@@ -21,7 +21,7 @@ from injectplan.files import atomic_file
 from injectplan.frames import Pose
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.cast import Floats
-from injectplan.measure import NOT_A_DEVICE
+from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.report import images
 from injectplan.structures import structure
 from injectplan.ultrasound import (
@@ -43,6 +43,11 @@ from injectplan.workflow.cases import (
     refused,
     reseeded,
     shows_bare_solids,
+)
+
+MOST_INJECTED_ML = 250.0  # twice what any joint here is taken to hold (assumed)
+NO_CONTACT = Notice(
+    "no-contact", "the probe meets no tissue: the frame is empty; move [view] probe_to_patient"
 )
 
 
@@ -106,8 +111,8 @@ def scene_of(
     With a fixed view and `completion = "none"` the case's own solids are the scene, joint or not; the smaller
     of two that overlap holds.  injected_ml : fluid in the joint's cavity, for joints only.
     """
-    if not (math.isfinite(injected_ml) and injected_ml >= 0.0):
-        raise BadInputError(f"an injected volume of {injected_ml} mL: needs 0 or more")
+    if not 0.0 <= injected_ml <= MOST_INJECTED_ML:
+        raise BadInputError(f"an injected volume of {injected_ml:g} mL: needs 0 to {MOST_INJECTED_ML:g}")
     if case.view is not None and shows_bare_solids(case):
         if injected_ml > 0.0:
             raise BadInputError("an injected volume needs a joint with a cavity; this case shows bare solids")
@@ -200,6 +205,7 @@ def frame_document(frame: Frame) -> Document:
         "label_names": {str(value): name for value, name in frame.label_names.items()},
         "visibility": frame.visibility,
         "assumed": list(frame.assumed),
+        "warnings": [] if frame.labels.any() else [NO_CONTACT.to_json()],
         "purpose": NOT_A_DEVICE,
     }
 

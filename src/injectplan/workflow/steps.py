@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from injectplan import imaging
+from injectplan import anatomy, imaging
 from injectplan.alignment import (
     Alignment,
     Load,
@@ -37,7 +37,8 @@ from injectplan.injection import (
 from injectplan.instruments import Needle, injectate_of, needle_of, syringe_of
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
-from injectplan.workflow.cases import Document, Progress, inspect, joint_of, refused, reseeded
+from injectplan.structures import structure
+from injectplan.workflow.cases import Document, Progress, hashes_of_case, inspect, joint_of, refused, reseeded
 from injectplan.workflow.story import CaseResult
 
 
@@ -49,7 +50,8 @@ def check_case(path: Path) -> Document:
     case = read_case(path)
     notices = inspect(case)
     return {
-        "schema": SCHEMA, "case": case.effective, "assumed": list(case.assumed),
+        "schema": SCHEMA, "assumed": list(case.assumed),
+        "case": _nameless(case.effective, _provenance(case, hashes_of_case(case))),
         "warnings": [notice.to_json() for notice in notices], "purpose": NOT_A_DEVICE,
     }  # fmt: skip
 
@@ -153,10 +155,16 @@ def align(
             model, _ = joint_of(read, progress=progress)
             bones, side, seed, joint = model.bones, model.side, read.seed, joint or model.kind
         else:
+            for name in surfaces:
+                if name != "opposite_hip_bone":
+                    structure(name)  # a misspelt bone is refused, with the nearest name
             bones = imaging.read_surfaces(surfaces, units=units, frame=frame).surfaces
         alignment = measure_alignment(
             bones, side, joint=joint or "knee", limit_deg=limit_deg, load=load, seed=seed or 0
         )
+    problem = anatomy.apart(bones)
+    if problem:
+        alignment = replace(alignment, notices=(*alignment.notices, Notice("bones-apart", problem)))
     return alignment_document(alignment), (alignment, bones)
 
 

@@ -20,7 +20,6 @@ from injectplan.anatomy.surfaces import flying_edges
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats, Floats32
-from injectplan.kernels.field import Field
 from injectplan.kernels.solids import signed_grid
 
 OUTSIDE = np.float32(1e3)
@@ -268,9 +267,3 @@ def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats3
         (sum(local[b] * np.float32(turn[a, b]) for b in range(3)) + np.float32(start[a])) for a in range(3)
     ]
     return (np.asarray(made[0]), np.asarray(made[1]), np.asarray(made[2]))
-
-
-def as_field(values: Floats32, grid: Grid) -> Field:
-    """A grid's values as a kernel field; only for a frame without rotation."""
-    origin = np.array(grid.frame.to_patient(grid.low_mm))
-    return Field(origin, grid.spacing_mm, np.ascontiguousarray(values, np.float32))
