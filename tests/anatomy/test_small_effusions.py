@@ -17,8 +17,8 @@ def test_the_cavity_holds_the_fluid_and_the_folds(kind, effusion_ml, resting_ml)
     joint = build_joint(phantom.labelmap, kind=kind, side=phantom.side, subject=Subject(bmi=25.0))
     cavity = joint.cavity
     held = joint.structures["synovial_fluid"].surface.volume_ml
-    # the hip's fluid and folds in one; of the ankle's, specks that hang together with nothing are left out
-    least = held + 0.8 * resting_ml if kind == "hip" else 0.96 * held
+    # the ankle's fluid takes the place of its front fold, which holds most of a normal joint's
+    least = held + (0.8 if kind == "hip" else 0.2) * resting_ml
     assert least < cavity.resting_volume_ml < effusion_ml + 1.15 * resting_ml
     found = volumes(cavity.surface)
     assert found.voxel_ml == pytest.approx(found.mesh_ml, rel=0.005)
@@ -26,5 +26,4 @@ def test_the_cavity_holds_the_fluid_and_the_folds(kind, effusion_ml, resting_ml)
     fluid = joint.structures["synovial_fluid"].surface.vertices_mm[::3]
     outside = fluid[~contains(cavity.surface.bvh, fluid)]
     away = nearest_points(cavity.surface.bvh, outside)[0]
-    if kind == "hip":  # the ankle's fluid falls into pieces, of which the joint keeps the largest
-        assert (away > 1.0).sum() < 0.05 * len(fluid)
+    assert (away > 1.0).sum() < 0.02 * len(fluid)  # over the talar neck too, beyond where a fold would end

@@ -55,16 +55,14 @@ def smooth_surplus_mm3(
         return 0.0
     _, first = np.unique(np.floor(points / PATCH_MM).astype(np.int64), axis=0, return_index=True)
     middles = points[first]
-    _, owner = cKDTree(middles).query(points)
+    owner = np.asarray(cKDTree(middles).query(points)[1], np.int32)
     upward = np.stack([np.bincount(owner, normals[:, a], len(middles)) for a in range(3)], axis=1)
     length = np.linalg.norm(upward, axis=1, keepdims=True)
     upward = np.where(length > 0.0, upward / np.maximum(length, 1e-12), [0.0, 0.0, 1.0])
     across = np.cross(upward, np.eye(3)[np.argmin(np.abs(upward), axis=1)])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     frames = np.stack([across, np.cross(upward, across), upward], axis=1)
-    offset, misfit = offsets_to_quadrics(
-        mask, affine, points, owner.astype(np.int32), middles, frames, REACH_MM
-    )
+    offset, misfit = offsets_to_quadrics(mask, affine, points, owner, middles, frames, REACH_MM)
     trust = np.clip((ROUGH_MM - misfit) / (ROUGH_MM - FOLLOWED_MM), 0.0, 1.0)
     projected = areas_mm2 * np.abs(np.einsum("ij,ij->i", normals, upward[owner]))
     return float((trust * offset * projected).sum())

@@ -76,15 +76,13 @@ def _robust_planes(points: Floats, values: Floats, spots: Floats) -> Floats:
     pairs = cKDTree(spots).sparse_distance_matrix(cKDTree(points), REACH_MM, output_type="coo_matrix")
     weight = np.exp(-0.5 * (pairs.data / SIGMA_MM) ** 2)
     near = csr_matrix((weight, (pairs.row, pairs.col)), shape=(len(spots), len(points)))
-    at_points = csr_matrix((np.ones(len(points)), (np.arange(len(points)), _nearest(spots, points))),
-                           shape=(len(points), len(spots)))  # fmt: skip
+    own = _nearest(spots, points)
+    offset = points - spots[own]
     counts = np.ones(len(points))
     plane = np.zeros((len(spots), 4))
     for step in range(PASSES):
         plane = _planes(near, points, values, counts, spots)
-        own = at_points @ np.arange(len(spots), dtype=np.float64)
-        chosen = own.astype(np.int64)
-        fit = plane[chosen, 0] + np.einsum("ij,ij->i", plane[chosen, 1:], points - spots[chosen])
+        fit = plane[own, 0] + np.einsum("ij,ij->i", plane[own, 1:], offset)
         if step < FIRST_PASSES:
             counts = np.where(values < fit, LOW_SHARE, 1.0 - LOW_SHARE)
         else:

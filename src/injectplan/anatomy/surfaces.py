@@ -251,18 +251,17 @@ def _next_level(tried: Sequence[tuple[float, float]], wanted: float, low: float,
 
 
 def _turned_by_content(masks: Mapping[str, Bools], affine: Floats) -> tuple[Mapping[str, Bools], Floats]:
-    """Masks and affine with each voxel axis running the way in which their content is skewed.
+    """Masks and affine with each voxel axis running the way in which the largest mask is skewed.
 
     The cutter chooses diagonals by the axes' directions; so a copy whose array is flipped, as another program
     may write it, or whose body is mirrored, is cut alike (medians of regions differed by 1.2 %).
     """
     turned = affine.copy()
     steps: list[slice] = []
-    shape = next(iter(masks.values())).shape if masks else (0, 0, 0)
-    over, along = np.zeros(shape[:2], np.int64), np.zeros(shape[2], np.int64)
-    for mask in masks.values():
-        over += np.count_nonzero(mask, axis=2)
-        along += np.count_nonzero(mask, axis=(0, 1))
+    if not masks:
+        return masks, affine
+    largest = masks[max(sorted(masks), key=lambda name: np.count_nonzero(masks[name]))]
+    over, along = np.count_nonzero(largest, axis=2), np.count_nonzero(largest, axis=(0, 1))
     for axis, filled in enumerate((over.sum(axis=1), over.sum(axis=0), along)):
         n = len(filled)
         at = np.arange(n) - np.average(np.arange(n), weights=filled) if filled.any() else np.zeros(n)

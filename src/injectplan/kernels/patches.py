@@ -18,11 +18,12 @@ from injectplan.kernels.cast import Bools, Floats, Ints, cast, points
 
 WIDTHS_MM = (0.2, 0.06, 0.02, 0.006)  # of the logistic: from half a voxel to a sixtieth of one
 FIRST_STEPS, STEPS = 4, 8
+FIRST_STRIDE = 2  # of the centres asked with the first width: most rough patches go no further
 FARTHEST_MM = 1.6  # centres farther than this from the tangent plane belong to other surfaces
 REACH = 9.0  # widths: beyond, a centre's pull is 1e-4
 LONGEST_MM = 0.5  # of one step
 DAMPING = 1e-3
-HOPELESS_MM = 0.15  # strays by so much after the first width: a rough boundary, which no quadric follows
+HOPELESS_MM = 0.12  # strays by so much after the first width: a rough boundary, which no quadric follows
 
 
 @kernel
@@ -133,7 +134,7 @@ def _fit(place, inside, count, radius, w, cell):
         for _ in range(STEPS if width < WIDTHS_MM[0] else FIRST_STEPS):
             g[:] = 0.0
             h[:] = 0.0
-            for p in range(near):
+            for p in range(0, near, FIRST_STRIDE if width == WIDTHS_MM[0] else 1):
                 _terms(place[p, 0], place[p, 1], radius, b)
                 t = (_height(w, b) - place[p, 2]) / width
                 if abs(t) > REACH:

@@ -209,7 +209,9 @@ def _fat_pad(build: Build, s: float, core: Floats32) -> None:
 def _cavity(build: Build, s: float) -> Cavity:
     """Film between dome and plafond, gutters, and recesses in front and behind."""
     size = build.sizes
-    space = Space.between(build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s))
+    space = Space.between(
+        build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s), build.given.get("synovial_fluid")
+    )
     x, y, z = space.x, space.y, space.z
     tibia = build.distance(("tibia", "tibial_plafond_cartilage"), space.grid, 8.0)
     talus = build.distance(("talus", "talar_cartilage"), space.grid, 8.0)

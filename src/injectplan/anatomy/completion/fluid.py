@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from injectplan.anatomy.cavity import counted_ml
-from injectplan.kernels.cast import Floats32
+from injectplan.anatomy.completion.solids import Frame
+from injectplan.anatomy.model import Structure
+from injectplan.kernels.cast import Floats, Floats32
 
 FLUID_BAND_MM = 3.0
+FARTHEST_MM = 25.0  # assumed: fluid farther from where a joint's cavity ends is a bursa's or a wrong label
+
+
+def holding(
+    frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike, fluid: Structure | None
+) -> tuple[Floats, Floats]:
+    """Grow a box of joint coordinates to hold segmented fluid, by 25 mm a side at most."""
+    least, most = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if fluid is None:
+        return least, most
+    where = frame.to_joint(fluid.surface.vertices_mm)
+    return (
+        np.clip(where.min(axis=0) - FLUID_BAND_MM, least - FARTHEST_MM, least),
+        np.clip(where.max(axis=0) + FLUID_BAND_MM, most, most + FARTHEST_MM),
+    )
 
 
 def with_fluid(

@@ -247,7 +247,9 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
 def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     """Films on the cartilage in the socket, and a sleeve around the neck that opens in front."""
     reach = 62.0 * s
-    space = Space.between(build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s))
+    space = Space.between(
+        build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s), build.given.get("synovial_fluid")
+    )
     x, y, z = space.x, space.y, space.z
     size = build.sizes
     femur = build.distance(("femur", "femoral_head_cartilage"), space.grid, 14.0)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from injectplan.anatomy.axes import points_over
 from injectplan.anatomy.cavity import build_cavity
 from injectplan.anatomy.completion.dimensions import Sizes
-from injectplan.anatomy.completion.fluid import FLUID_BAND_MM, with_fluid
+from injectplan.anatomy.completion.fluid import FLUID_BAND_MM, holding, with_fluid
 from injectplan.anatomy.completion.making import Making
 from injectplan.anatomy.completion.solids import (
     Frame,
@@ -26,7 +26,7 @@ from injectplan.anatomy.completion.solids import (
     still_grid,
     tube,
 )  # fmt: skip
-from injectplan.anatomy.model import Cavity
+from injectplan.anatomy.model import Cavity, Structure
 from injectplan.kernels.cast import Floats, Floats32
 
 CAVITY_SPACING_MM = 0.7
@@ -150,9 +150,11 @@ class Space:
     z: Floats32
 
     @classmethod
-    def between(cls, frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike) -> Space:
-        """Return the space around a box of joint coordinates."""
-        grid = still_grid(frame, low, high, CAVITY_SPACING_MM)
+    def between(
+        cls, frame: Frame, low: npt.ArrayLike, high: npt.ArrayLike, fluid: Structure | None = None
+    ) -> Space:
+        """Return the space around a box of joint coordinates, and around the fluid that was segmented."""
+        grid = still_grid(frame, *holding(frame, low, high, fluid), CAVITY_SPACING_MM)
         return cls(grid, *coordinates(grid, frame))
 
 
