@@ -51,7 +51,6 @@ def test_an_existing_folder_loses_the_earlier_run_and_keeps_the_users_files(tmp_
     (target / "notes.txt").write_text("mine")
     (target / "sub").mkdir()
     (target / "sub" / "scan.nrrd").write_text("mine too")
-    (target / "record.json").write_text("will be replaced")
     with atomic_folder(target) as part:
         (part / "record.json").write_text("1")
         (part / "stale.png").write_text("1")
@@ -65,6 +64,37 @@ def test_an_existing_folder_loses_the_earlier_run_and_keeps_the_users_files(tmp_
         broken(target, "record.json", "3")
     assert (target / "record.json").read_text() == "2"
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_file_of_another_origin_is_never_overwritten(tmp_path: Path) -> None:
+    """A segmentation that lies in the --out folder under the name of an output."""
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "labels.nrrd").write_text("mine")
+    with pytest.raises(FileError, match=r"labels\.nrrd.*not overwritten"), atomic_folder(target) as part:
+        (part / "labels.nrrd").write_text("made")
+    assert names(target) == {"labels.nrrd"}
+    assert (target / "labels.nrrd").read_text() == "mine"
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_the_folder_one_stands_in_stays_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    inode = tmp_path.stat().st_ino
+    for text in ("1", "2"):
+        with atomic_folder(".") as part:
+            (part / "surfaces").mkdir()
+            (part / "surfaces" / "femur.vtp").write_text(text)
+            (part / f"only_{text}").write_text(text)
+    assert tmp_path.stat().st_ino == inode
+    assert names(tmp_path) == {"notes.txt", "surfaces/femur.vtp", "only_2", MARKER}
+    assert (tmp_path / "surfaces" / "femur.vtp").read_text() == "2"
+    with pytest.raises(FileError, match="not overwritten"), atomic_folder(tmp_path) as part:
+        (part / "notes.txt").write_text("made")
+    assert names(tmp_path) == {"notes.txt", "surfaces/femur.vtp", "only_2", MARKER}
 
 
 def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     Raises FileError when it cannot be written, or would take a file's place that the program did not write.
     """
     target = Path(os.path.abspath(path))
-    _refuse_own_folder(path, target)
     if target.exists() and not target.is_dir():
         raise FileError(f"{path}: is a file, not a folder; give another --out")
     made = _make_parents(target.parent, path)
@@ -55,8 +54,6 @@ def check_place(path: str | Path, *, folder: bool = True) -> None:
     if Path(path).exists() and Path(path).is_dir() != folder:
         wrong = "a file, not a folder" if folder else "a folder, not a file"
         raise FileError(f"{path}: is {wrong}; give another --out")
-    if folder:
-        _refuse_own_folder(path, Path(os.path.abspath(path)))
     above = Path(os.path.abspath(path)).parent
     while not above.exists():
         above = above.parent
@@ -64,13 +61,6 @@ def check_place(path: str | Path, *, folder: bool = True) -> None:
         Path(tempfile.mkdtemp(prefix=".injectplan-", dir=above)).rmdir()
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({_why(error)}); give another --out") from error
-
-
-def _refuse_own_folder(path: str | Path, target: Path) -> None:
-    """A folder that somebody stands in is not replaced: they would be left in one that is gone."""
-    here = Path.cwd()
-    if target == here or target in here.parents:
-        raise FileError(f"{path}: is the folder you are in, or one above it; give another --out")
 
 
 def _make_parents(folder: Path, path: str | Path) -> list[Path]:
@@ -103,6 +93,9 @@ def _finish_folder(part: Path, target: Path) -> None:
     if not target.exists():
         os.rename(part, target)
         return
+    if Path.cwd().is_relative_to(target):
+        _fill_folder(part, target)
+        return
     _adopt_foreign(target, part)
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
     try:
@@ -116,11 +109,38 @@ def _finish_folder(part: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _written_in(folder: Path) -> set[str]:
+    """Return the names of the files that an earlier run of the program wrote into a folder."""
+    marker = folder / MARKER
+    written = set(marker.read_text(encoding="utf-8").splitlines()) if marker.is_file() else set()
+    return {*written, MARKER}
+
+
+def _refuse_foreign(name: Path) -> None:
+    raise FileError(
+        f"{name}: stands in the --out folder and was not written by this program; it is not overwritten: "
+        "give another --out"
+    )
+
+
+def _fill_folder(part: Path, target: Path) -> None:
+    """Move the files one by one into the folder that the user stands in, which must stay the same folder."""
+    written = _written_in(target)
+    ours = [p.relative_to(part) for p in sorted(part.rglob("*")) if not p.is_dir()]
+    for name in ours:
+        if name.as_posix() not in written and (target / name).exists():
+            _refuse_foreign(name)
+    for old in written:
+        if (target / old).is_file():
+            (target / old).unlink()
+    for name in ours:
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(part / name, target / name)
+
+
 def _adopt_foreign(old: Path, new: Path) -> None:
     """Copy (by hard link where possible) what an earlier run of the program did not write."""
-    marker = old / MARKER
-    written = set(marker.read_text(encoding="utf-8").splitlines()) if marker.is_file() else set()
-    written.add(MARKER)
+    written = _written_in(old)
     for source in sorted(old.rglob("*")):
         name = source.relative_to(old)
         place = new / name
@@ -129,10 +149,7 @@ def _adopt_foreign(old: Path, new: Path) -> None:
                 place.mkdir(parents=True, exist_ok=True)
         elif name.as_posix() not in written:
             if place.exists():
-                raise FileError(
-                    f"{source.name}: stands in the --out folder and was not written by this program; it is "
-                    "not overwritten: give another --out"
-                )
+                _refuse_foreign(name)
             place.parent.mkdir(parents=True, exist_ok=True)
             if source.is_symlink():
                 place.symlink_to(os.readlink(source))

@@ -170,3 +170,10 @@ def test_regions_without_bone_or_off_the_image() -> None:
     far[0, 3] += 500
     with pytest.raises(NothingToMeasureError, match="do not meet the image"):
         region_masks(alone, Volume(affine=far, values=image.values))
+
+
+def test_echo_times_in_another_unit_are_refused():
+    echoes = Volume(affine=np.eye(4), values=np.ones((2, 2, 2, 3), np.float32))
+    for times, unit in (((0.01, 0.02, 0.03), "seconds"), ((6312.0, 12624.0, 18936.0), "microseconds")):
+        with pytest.raises(UsageError, match=unit):
+            fit_t2(echoes, times)

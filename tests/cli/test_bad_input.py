@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import trimesh
 
 from command_line import Command, Done
 
@@ -249,6 +250,67 @@ def test_a_frame_that_a_folder_is_in_the_way_of(command: Command, tmp_path: Path
     (tmp_path / "taken").mkdir()
     done = command("frame", tmp_path / "none.toml", option, tmp_path / "taken")
     check(done, tmp_path, {tmp_path / "taken"}, "a folder, not a file")
+
+
+def test_the_users_own_segmentation_is_not_overwritten(command: Command, tmp_path: Path) -> None:
+    """`phantom export` and `model` write a labels.nrrd of their own."""
+    own = tmp_path / "labels.nrrd"
+    own.write_bytes(b"days of work")
+    done = command("phantom", "export", "sphere", "--out", tmp_path)
+    check(done, tmp_path, {own}, "labels.nrrd", "not overwritten")
+    assert own.read_bytes() == b"days of work"
+
+
+def ball_file(folder: Path, name: str, center: tuple[float, float, float]) -> Path:
+    mesh = trimesh.creation.icosphere(subdivisions=3, radius=40.0)
+    mesh.apply_translation(center)
+    mesh.export(folder / f"{name}.ply")
+    return folder / f"{name}.ply"
+
+
+@pytest.mark.parametrize(
+    ("joint", "one", "other"),
+    [("knee", "femur", "tibia"), ("hip", "hip_bone", "femur"), ("ankle", "tibia", "talus")],
+)
+def test_bones_of_two_legs(command: Command, tmp_path: Path, joint: str, one: str, other: str) -> None:
+    """All of stderr is one line: nothing is computed on a joint that is none."""
+    files = [ball_file(tmp_path, one, (0.0, 0.0, 42.0)), ball_file(tmp_path, other, (200.0, 0.0, -42.0))]
+    named = [f"{path.stem}={path}" for path in files]
+    done = command("model", "--surfaces", *named, "--joint", joint, "--side", "right", "--units", "mm")
+    check(done, tmp_path, set(files), one, other, "two legs")
+    assert done.err.count("\n") == 1, done.err
+
+
+def test_a_misspelt_bone_of_a_leg(command: Command, tmp_path: Path) -> None:
+    path = ball_file(tmp_path, "femur", (0.0, 0.0, 35.0))
+    done = command("alignment", "--surfaces", f"femurr={path}", "--side", "right", "--out", tmp_path / "out")
+    check(done, tmp_path, {path}, "femurr", "femur")
+
+
+def test_defects_and_labels_go_with_what_is_built(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    case = tmp_path / "case.toml"
+    drawn = (
+        '[[defects]]\nstructure = "femoral_cartilage"\ncenter_mm = [0.0, 0.0, 0.0]\nradii_mm = [8.0, 6.0]\n'
+    )
+    for more, word in ((drawn, "defects"), ('labels = "pymskt"\n', "labels")):
+        case.write_text(f'{HEAD}model = "model"\n{more}')
+        check(command("check", case), tmp_path, {case, tmp_path / "model"}, word)
+
+
+@pytest.mark.parametrize("volume", ["1000000", "-1", "nan"])
+def test_a_volume_no_joint_takes(
+    command: Command, case_file: Callable[..., Path], tmp_path: Path, volume: str
+) -> None:
+    case = case_file()
+    done = command("frame", case, f"--injected={volume}", "--out", tmp_path / "f.npz", "--quiet")
+    check(done, tmp_path, {case}, "mL")
+
+
+@pytest.mark.parametrize("words", [("--noise-sd=-4",), ("--noise-sd=nan",)])
+def test_bad_words_for_a_phantom(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = command("phantom", "export", "sphere", *words, "--out", tmp_path / "out")
+    check(done, tmp_path, set(), "noise-sd")
 
 
 def test_an_out_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:

@@ -165,6 +165,29 @@ def test_check_prints_the_source_of_every_value(command: Command) -> None:
     assert found == {"given", "default", "assumed"}
 
 
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("check", "CASE"), "check.json"), (("schema", "plan"), "plan.schema.json"),
+        (("doctor",), "doctor.json"), (("phantom", "list"), "phantoms.json"),
+        (
+            ("flow", "--gauge", "22", "--length-mm", "38", "--volume-ml", "2", "--time-s", "10",
+             "--viscosity-mpa-s", "1"),
+            "flow.json",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_command_prints_is_written_where_asked(
+    command: Command, tmp_path: Path, words: tuple[str, ...], file: str
+) -> None:
+    from injectplan.files import packaged
+
+    case = str(packaged("scenes/knee_suprapatellar/case.toml"))
+    done = command(*(case if w == "CASE" else w for w in words), "--json", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert (tmp_path / "out" / file).read_text() == done.out
+
+
 @pytest.mark.parametrize("name", ["slab", "sphere", "shell", "wire", "cyst"])
 def test_phantoms_export_what_they_are(command: Command, tmp_path: Path, name: str) -> None:
     done = command("phantom", "export", name, "--out", tmp_path / name, "--json")

@@ -165,6 +165,10 @@ def test_document_follows_its_schema_and_lists_what_is_assumed():
     lengths = {len(column) for column in document["dose_volume"].values()}
     assert len(lengths) == 1
     assert document["dose_volume"]["injected_ml"][-1] == 4.0
+    resting = {f"{recess.name}_ml": recess.volume_ml for recess in tray().cavity.recesses}
+    for name, column in document["dose_volume"].items():
+        if name in resting:
+            assert column[0] == resting[name]
 
 
 def test_without_cells_nothing_is_deposited_and_the_volume_still_balances():
