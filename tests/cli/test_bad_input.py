@@ -19,8 +19,9 @@ HEAD = 'schema = 1\n[joint]\nkind = "knee"\nside = "right"\n[anatomy]\n'
 def check(done: Done, folder: Path, before: set[Path], *words: str) -> None:
     """One line on stderr, exit 2, nothing on stdout, no new file."""
     assert done.code == 2, (done.code, done.out[-500:], done.err[-500:])
-    lines = [line for line in done.err.splitlines() if line.startswith("error:")]
+    lines = done.err.splitlines()
     assert len(lines) == 1, done.err
+    assert lines[0].startswith("error:")
     assert "Traceback" not in done.err
     assert done.out == ""
     for word in words:
