@@ -18,7 +18,7 @@ def print_plan(document: Mapping[str, Any], shown: Console) -> None:
         return
     rows = Table("#")
     rows.add_column("approach, and into", no_wrap=True)
-    for name in ("mm long", "angle °", "nearest, mm", "hit %", "seen"):
+    for name in ("mm", "skin°", "nearest, mm", "hit %", "seen"):
         rows.add_column(name)
     for i, t in enumerate(document["trajectories"], 1):
         near = ", ".join(f"{name.replace('_', ' ')} {mm:.1f}" for name, mm in nearest(t, 1))
