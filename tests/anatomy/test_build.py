@@ -10,6 +10,7 @@ from injectplan.anatomy.measures import model_document
 from injectplan.anatomy.surfaces import surface_of_mask
 from injectplan.errors import ContradictionError, EmptyStructureError, UsageError
 from injectplan.imaging.values import LabelMap, Surface
+from injectplan.measure import Notice
 from oracles_anatomy import plain_axes, shell
 
 
@@ -89,3 +90,13 @@ def test_the_input_s_hash_follows_what_was_given(ball_and_shell):
     )
     assert input_hash(ball_and_shell) == input_hash(ball_and_shell)
     assert input_hash(ball_and_shell) != input_hash(other)
+
+
+def test_a_map_of_strangers_is_refused_with_their_names():
+    """A segmentation of something else: the refusal says what was in it and what to do."""
+    strangers = LabelMap(
+        affine=np.eye(4), labels=np.zeros((4, 4, 4), np.uint16), names={},
+        notices=(Notice("unknown-structure", "'ribs' is no structure of the vocabulary; left out"),),
+    )  # fmt: skip
+    with pytest.raises(EmptyStructureError, match=r"'ribs'.*label table"):
+        build_joint(strangers, kind="knee", side="right")
