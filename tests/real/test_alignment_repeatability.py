@@ -91,8 +91,9 @@ def test_every_angle_of_many_scans_scatters_as_its_surface_says(real_data):
                 for angle, score in scores(real_data, leg, name, 5000 + 100 * k + 10 * draw).items():
                     z.setdefault(angle, []).append(score)
     assert 0.8 <= rms([x for scores in z.values() for x in scores]) <= 1.25
-    # 14 to 28 scans of each: one angle alone is told by fewer
-    assert {angle: rms(scores) for angle, scores in z.items() if not 0.5 <= rms(scores) <= 1.6} == {}
+    # 14 to 28 scans of each. In any orientation slices lie askew to the joint lines, whose angles (mLDFA,
+    # JLCA, mLDTA) then err half as much as along the scanner's axes, which the shares cover (decision 0060)
+    assert {angle: rms(scores) for angle, scores in z.items() if not 0.3 <= rms(scores) <= 1.6} == {}
 
 
 def test_a_rougher_surface_repeats_worse_and_a_given_landmark_tells_nothing(real_data):
