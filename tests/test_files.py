@@ -97,6 +97,20 @@ def test_the_folder_one_stands_in_stays_the_same_folder(
     assert names(tmp_path) == {"notes.txt", "surfaces/femur.vtp", "only_2", MARKER}
 
 
+def test_a_list_of_files_never_leads_out_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim, out = tmp_path / "victim.txt", tmp_path / "out"
+    victim.write_text("mine")
+    out.mkdir()
+    (out / MARKER).write_text(f"../victim.txt\n{victim}\n")
+    monkeypatch.chdir(out)
+    with atomic_folder(".") as part:
+        (part / "a").write_text("1")
+    assert victim.read_text() == "mine"
+    assert names(out) == {"a", MARKER}
+
+
 def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileError, match="is a file, not a folder"), atomic_folder(tmp_path / "file"):

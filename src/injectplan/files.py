@@ -46,11 +46,17 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _remove_empty(made)
 
 
-def check_place(path: str | Path, *, folder: bool = True) -> None:
+def check_place(path: str | Path, *, folder: bool = True, starts: bytes = b"") -> None:
     """Raise FileError where a result could not be written to, before the work for it is done.
 
-    folder : whether the result is a folder or a single file.
+    folder : whether the result is a folder or one file.  starts : how a file begins that may be replaced.
     """
+    if Path(path).is_file() and not folder and starts:
+        with Path(path).open("rb") as stream:
+            if not stream.read(len(starts)).startswith(starts):
+                raise FileError(
+                    f"{path}: is a file of another kind; it is not overwritten: give another name"
+                )
     if Path(path).exists() and Path(path).is_dir() != folder:
         wrong = "a file, not a folder" if folder else "a folder, not a file"
         raise FileError(f"{path}: is {wrong}; give another --out")
@@ -113,7 +119,8 @@ def _written_in(folder: Path) -> set[str]:
     """Return the names of the files that an earlier run of the program wrote into a folder."""
     marker = folder / MARKER
     written = set(marker.read_text(encoding="utf-8").splitlines()) if marker.is_file() else set()
-    return {*written, MARKER}
+    # a list that somebody else made must not lead out of the folder
+    return {name for name in written if not (Path(name).is_absolute() or ".." in Path(name).parts)} | {MARKER}
 
 
 def _refuse_foreign(name: Path) -> None:

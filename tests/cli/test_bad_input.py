@@ -253,6 +253,21 @@ def test_a_frame_that_a_folder_is_in_the_way_of(command: Command, tmp_path: Path
     check(done, tmp_path, {tmp_path / "taken"}, "a folder, not a file")
 
 
+@pytest.mark.parametrize("option", ["--out", "--png"])
+def test_a_frame_does_not_take_the_place_of_its_case(
+    command: Command, case_file: Callable[..., Path], tmp_path: Path, option: str
+) -> None:
+    case = case_file()
+    before = case.read_bytes()
+    check(command("frame", case, option, case), tmp_path, {case}, "not overwritten")
+    assert case.read_bytes() == before
+
+
+def test_a_frame_and_its_picture_are_two_files(command: Command, tmp_path: Path) -> None:
+    one = tmp_path / "f.npz"
+    check(command("frame", tmp_path / "none.toml", "--out", one, "--png", one), tmp_path, set(), "--png")
+
+
 def test_the_users_own_segmentation_is_not_overwritten(command: Command, tmp_path: Path) -> None:
     """`phantom export` and `model` write a labels.nrrd of their own."""
     own = tmp_path / "labels.nrrd"

@@ -48,7 +48,7 @@ class Common:
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: needs 0 to 2^63 - 1")
         if self.out is not None:
-            check_place(self.out, folder=folder)
+            check_place(self.out, folder=folder, starts=b"" if folder else b"PK")
         set_threads(self.threads)
 
 

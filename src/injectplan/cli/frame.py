@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from injectplan.cli._common import DEFAULT, Common, finish, progress
+from injectplan.errors import UsageError
 
 Switch = Annotated[bool, Parameter(negative="")]
 
@@ -40,7 +41,9 @@ def command(
 
     common.begin(folder=False)
     if png is not None:
-        check_place(png, folder=False)
+        check_place(png, folder=False, starts=b"\x89PNG")
+        if common.out is not None and png.resolve() == common.out.resolve():
+            raise UsageError(f"--png {png}: is --out too; give the picture a name of its own")
     with progress(common) as report:
         frame, document = simulate_case_frame(
             case, seed=common.seed, injected_ml=injected, force_n=force, colour=colour, progress=report
