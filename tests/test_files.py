@@ -97,6 +97,18 @@ def test_the_folder_one_stands_in_stays_the_same_folder(
     assert names(tmp_path) == {"notes.txt", "surfaces/femur.vtp", "only_2", MARKER}
 
 
+def test_a_file_where_a_folder_must_be_leaves_the_users_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "surfaces").write_text("mine")
+    with pytest.raises(FileError, match="surfaces.*not overwritten"), atomic_folder(".") as part:
+        (part / "surfaces").mkdir()
+        (part / "a").write_text("1")
+        (part / "surfaces" / "femur.vtp").write_text("1")
+    assert names(tmp_path) == {"surfaces"}
+
+
 def test_a_list_of_files_never_leads_out_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,9 @@ def _fill_folder(part: Path, target: Path) -> None:
     for name in ours:
         if name.as_posix() not in written and (target / name).exists():
             _refuse_foreign(name)
+        for above in name.parents:
+            if (target / above).is_file():
+                _refuse_foreign(above)
     for old in written:
         if (target / old).is_file():
             (target / old).unlink()
