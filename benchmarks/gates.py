@@ -19,12 +19,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from curves import the_knee, yardstick
 from injectplan.kernels import set_threads
-from injectplan.kernels.speckle import calibrate
 from injectplan.ultrasound import AcousticScene, FrameBuffers, simulate_frame
-from injectplan.ultrasound.patterns import speckle_texture
 from peers.plus_like import plus_like
-from scenarios import scene
 from test_ultrasound import DISPLAY, PROBE, view
 
 ROUNDS = 60
@@ -45,18 +43,10 @@ def turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list
 def main() -> int:
     """Print each gate; return the exit code."""
     set_threads(1)
-    if len(sys.argv) > 1:
-        from injectplan.anatomy import load_joint
-
-        joint = load_joint(sys.argv[1])
-    else:
-        joint = scene("completed_knee")
+    joint = the_knee()
     pose, needle = view(joint)
     knee = AcousticScene.of(joint, PROBE)
     room = FrameBuffers(knee, DISPLAY)
-    tables, grain = room.tables, speckle_texture()
-    re, im = np.zeros((2, PROBE.lines, tables.samples), np.float32)
-    step = np.float32(tables.step_mm / tables.voxel_mm)
     plus = plus_like(
         [s.surface for s in joint.structures.values()],
         pose, lines=192, width_mm=38.0, depth_mm=50.0, samples=640, size=(512, 640),
@@ -65,10 +55,7 @@ def main() -> int:
     def frame() -> object:
         return simulate_frame(knee, pose, needle=needle, display=DISPLAY, buffers=room)
 
-    def yardstick() -> object:
-        return calibrate(grain, step, tables.samples, PROBE.elevation_planes, re, im)
-
-    both = turns({"frame": frame, "calibration": yardstick}, ROUNDS)
+    both = turns({"frame": frame, "calibration": yardstick(knee, room)}, ROUNDS)
     peer = turns({"frame": frame, "PLUS-like": plus}, 3)
     missed = 0
     for own, other, limit in (

@@ -102,10 +102,15 @@ def test_a_file_where_a_folder_must_be_leaves_the_users_folder_as_it_was(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "surfaces").write_text("mine")
-    with pytest.raises(FileError, match="surfaces.*not overwritten"), atomic_folder(".") as part:
-        (part / "surfaces").mkdir()
-        (part / "a").write_text("1")
-        (part / "surfaces" / "femur.vtp").write_text("1")
+
+    def export() -> None:
+        with atomic_folder(".") as part:
+            (part / "surfaces").mkdir()
+            (part / "a").write_text("1")
+            (part / "surfaces" / "femur.vtp").write_text("1")
+
+    with pytest.raises(FileError, match=r"surfaces.*not overwritten"):
+        export()
     assert names(tmp_path) == {"surfaces"}
 
 
