@@ -128,6 +128,52 @@ def test_a_list_of_files_never_leads_out_of_its_folder(
     assert names(out) == {"a", MARKER}
 
 
+def test_what_another_command_wrote_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A phantom's export into a folder, then a fit of its echoes into the same one."""
+    for target in (tmp_path / "away", tmp_path / "here"):
+        with atomic_folder(target, by="phantom") as part:
+            (part / "echoes.nrrd").write_text("echoes")
+            (part / "truth.json").write_text("truth")
+        if target.name == "here":
+            monkeypatch.chdir(target)
+        for text in ("1", "2"):
+            with atomic_folder(target, by="t2") as part:
+                (part / "t2.json").write_text(text)
+                (part / f"only_{text}").write_text(text)
+        assert names(target) == {"echoes.nrrd", "truth.json", "t2.json", "only_2", MARKER}
+        with atomic_folder(target, by="phantom") as part:
+            (part / "t2.json").write_text("3")  # a name that both write is the later one's
+        assert names(target) == {"t2.json", "only_2", MARKER}
+        assert (target / "t2.json").read_text() == "3"
+
+
+def test_an_output_changed_by_hand_is_not_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+
+    def write(*named: str) -> None:
+        with atomic_folder(target, by="model") as part:
+            for name in named:
+                (part / name).write_text("made")
+
+    write("labels.nrrd", "views.png")
+    (target / "labels.nrrd").write_text("made, then painted in")
+    with pytest.raises(FileError, match=r"labels\.nrrd.*changed since.*not overwritten"):
+        write("labels.nrrd")
+    assert (target / "views.png").read_text() == "made"
+    write("model.json")
+    assert names(target) == {"labels.nrrd", "model.json", MARKER}
+    assert (target / "labels.nrrd").read_text() == "made, then painted in"
+
+
+def test_a_link_of_the_users_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "a").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileError, match="not overwritten"), atomic_folder(target, by="x") as part:
+        (part / "a").write_text("1")
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(FileError, match="is a file, not a folder"), atomic_folder(tmp_path / "file"):

@@ -138,6 +138,9 @@ _DEFECT = _object(
     {"structure": _TEXT, "zone": _TEXT, "area_mm2": _MAYBE, "depth_mm": _MAYBE, "volume_ml": _MAYBE,
      "center_mm": _VECTOR},
 )  # fmt: skip
+PROVENANCE = _object(
+    {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}
+)
 _MODEL = _object(
     {
         "schema": _INTEGER,
@@ -161,6 +164,7 @@ _MODEL = _object(
         "seconds": _SECONDS,
     },
     {
+        "provenance": PROVENANCE,
         "menisci": _map(
             _object(
                 dict.fromkeys(
@@ -196,9 +200,6 @@ _TRAJECTORY = _object(
         "rechecked": {"const": True},
     }
 )
-_PROVENANCE = _object(
-    {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}
-)
 _PLAN = _object(
     {
         "schema": _INTEGER,
@@ -210,7 +211,7 @@ _PLAN = _object(
         "pareto_size": _INTEGER,
         "seconds": _SECONDS,
     },
-    {"warnings": _WARNINGS, "assumed": _ASSUMED, "provenance": _PROVENANCE},
+    {"warnings": _WARNINGS, "assumed": _ASSUMED, "provenance": PROVENANCE},
 )
 _FLOW_KEYS = (
     "pressure_kpa", "entrance_loss_kpa", "total_pressure_kpa", "force_n", "wall_shear_pa",
@@ -232,7 +233,7 @@ _DOSE = _object(
         "mass_balance_error": _NUMBER,
         "assumed": _ASSUMED,
     },
-    {"provenance": _PROVENANCE},
+    {"provenance": PROVENANCE},
 )
 _FRAME = _object(
     {"schema": _INTEGER, "width_px": _INTEGER, "height_px": _INTEGER, "sample_mm": _NUMBER,
@@ -243,6 +244,7 @@ _FRAME = _object(
 _T2 = _object(
     {"schema": _INTEGER, "n": _INTEGER, "mean_ms": _MAYBE, "median_ms": _MAYBE, "sd_ms": _MAYBE,
      "rejected": _map(_INTEGER)},
+    {"provenance": PROVENANCE},
 )  # fmt: skip
 _TRUTH = _map(_object({"value": {}, "unit": _TEXT, "formula": _TEXT}))
 _RECORD_PARTS = ("alignment",)  # whose rooms know them better than this table
@@ -257,7 +259,7 @@ _RECORD = _object(
         "dose": {"anyOf": [_DOSE, {"type": "null"}]},
         "preview": {"type": "object"},
         "assumed": _ASSUMED,
-        "provenance": _PROVENANCE,
+        "provenance": PROVENANCE,
         "purpose": _TEXT,
         "seconds": _SECONDS,
     },

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from injectplan.errors import FileError
 
-MARKER = ".injectplan"  # lists, one a line, the files that the program wrote into a folder
+MARKER = (
+    ".injectplan"  # lists, one a line, the files that the program wrote into a folder: hash, command, name
+)
 
 
 def _why(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A file that the program wrote: by which command, and its hash (empty: not known)."""
+
+    by: str
+    hash: str
+
+    def is_unchanged(self, path: Path) -> bool:
+        return not self.hash or sha256(path) == self.hash
+
+
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, *, by: str = "") -> Iterator[Path]:
     """Give a folder to write into that appears at `path` as a whole when the block ends without an error.
 
-    Nothing is left behind on an error. An existing folder is replaced: what an earlier run wrote there goes
-    (the file `.injectplan` lists it), files of other origin stay.
-    Raises FileError when it cannot be written, or would take a file's place that the program did not write.
+    by : the command that writes; it is listed with each file's hash in the file `.injectplan`. Without one,
+    the files' names alone are listed.
+
+    Nothing is left behind on an error. In an existing folder what an earlier run of the same command wrote
+    goes; what other commands wrote, files of other origin, and files changed since stay.
+    Raises FileError when it cannot be written, or would take the place of a file that the program did not
+    write, or that was changed since.
     """
     target = Path(os.path.abspath(path))
     if target.exists() and not target.is_dir():
@@ -38,7 +57,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         raise FileError(f"{path}: cannot be written ({_why(error)}); give another --out") from error
     try:
         yield part
-        _finish_folder(part, target)
+        _finish_folder(part, target, by)
     except OSError as error:
         raise FileError(f"{path}: cannot be written ({_why(error)}); give another --out") from error
     finally:
@@ -91,18 +110,22 @@ def _remove_empty(folders: list[Path]) -> None:
             return  # it holds the result
 
 
-def _finish_folder(part: Path, target: Path) -> None:
-    """Move the written folder to its place; the old one's foreign files move into it."""
+def _finish_folder(part: Path, target: Path, by: str) -> None:
+    """Move the written folder to its place; what stays of the old one moves into it."""
     ours = sorted(p.relative_to(part).as_posix() for p in part.rglob("*") if not p.is_dir())
-    (part / MARKER).write_text("".join(f"{name}\n" for name in ours), encoding="utf-8")
+    stale, kept = _sorted_out(target, ours, by) if target.is_dir() else (set(), {})
+    listed = {**kept, **{name: _Written(by, sha256(part / name) if by else "") for name in ours}}
+    (part / MARKER).write_text(
+        "".join(_line(name, listed[name]) for name in sorted(listed)), encoding="utf-8"
+    )
     part.chmod(0o777 & ~_umask())
     if not target.exists():
         os.rename(part, target)
         return
     if Path.cwd().is_relative_to(target):
-        _fill_folder(part, target)
+        _fill_folder(part, target, stale)
         return
-    _adopt_foreign(target, part)
+    _adopt(target, part, stale)
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old-", dir=target.parent))
     try:
         os.rename(target, old)  # onto an empty folder: atomic on POSIX
@@ -115,51 +138,68 @@ def _finish_folder(part: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _written_in(folder: Path) -> set[str]:
-    """Return the names of the files that an earlier run of the program wrote into a folder."""
+def _line(name: str, written: _Written) -> str:
+    return f"{written.hash} {written.by} {name}\n" if written.hash else f"{name}\n"
+
+
+def _written_in(folder: Path) -> dict[str, _Written]:
+    """Return the files that earlier runs of the program wrote into a folder, by name."""
     marker = folder / MARKER
-    written = set(marker.read_text(encoding="utf-8").splitlines()) if marker.is_file() else set()
-    # a list that somebody else made must not lead out of the folder
-    return {name for name in written if not (Path(name).is_absolute() or ".." in Path(name).parts)} | {MARKER}
+    found = {}
+    for line in marker.read_text(encoding="utf-8").splitlines() if marker.is_file() else ():
+        match = re.fullmatch(r"([0-9a-f]{64}) (\S+) (.+)", line)
+        name = match[3] if match else line
+        # a list that somebody else made must not lead out of the folder
+        if not (Path(name).is_absolute() or ".." in Path(name).parts):
+            found[name] = _Written(match[2], match[1]) if match else _Written("", "")
+    return found
 
 
-def _refuse_foreign(name: Path) -> None:
+def _sorted_out(target: Path, ours: list[str], by: str) -> tuple[set[str], dict[str, _Written]]:
+    """Return which files of a folder go, and which of other commands stay listed.
+
+    Raises FileError where a new file would take the place of one that is not the program's to replace.
+    """
+    written = {n: w for n, w in _written_in(target).items() if (target / n).is_file()}
+    unchanged = {n: w for n, w in written.items() if w.is_unchanged(target / n)}
+    for name in ours:
+        if os.path.lexists(target / name) and name not in unchanged:
+            _refuse_foreign(target / name, changed=name in written)
+        for above in Path(name).parents:
+            if (target / above).is_file() and above.as_posix() not in unchanged:
+                _refuse_foreign(target / above)
+    others = {n: w for n, w in unchanged.items() if w.by not in ("", by) and n not in ours}
+    blocked = {a.as_posix() for name in ours for a in Path(name).parents}  # a file where a folder comes
+    kept = {n: w for n, w in others.items() if n not in blocked}
+    return (set(unchanged) - set(kept)) | {MARKER}, kept
+
+
+def _refuse_foreign(name: Path, *, changed: bool = False) -> None:
+    how = "was changed since this program wrote it" if changed else "was not written by this program"
     raise FileError(
-        f"{name}: stands in the --out folder and was not written by this program; it is not overwritten: "
-        "give another --out"
+        f"{name}: stands in the --out folder and {how}; it is not overwritten: give another --out"
     )
 
 
-def _fill_folder(part: Path, target: Path) -> None:
+def _fill_folder(part: Path, target: Path, stale: set[str]) -> None:
     """Move the files one by one into the folder that the user stands in, which must stay the same folder."""
-    written = _written_in(target)
     ours = [p.relative_to(part) for p in sorted(part.rglob("*")) if not p.is_dir()]
-    for name in ours:
-        if name.as_posix() not in written and (target / name).exists():
-            _refuse_foreign(name)
-        for above in name.parents:
-            if (target / above).is_file():
-                _refuse_foreign(above)
-    for old in written:
-        if (target / old).is_file():
-            (target / old).unlink()
+    for old in stale:
+        (target / old).unlink(missing_ok=True)
     for name in ours:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(part / name, target / name)
 
 
-def _adopt_foreign(old: Path, new: Path) -> None:
-    """Copy (by hard link where possible) what an earlier run of the program did not write."""
-    written = _written_in(old)
+def _adopt(old: Path, new: Path, stale: set[str]) -> None:
+    """Copy (by hard link where possible) what stays of a folder."""
     for source in sorted(old.rglob("*")):
         name = source.relative_to(old)
         place = new / name
         if source.is_dir() and not source.is_symlink():
             if not any(source.iterdir()):
                 place.mkdir(parents=True, exist_ok=True)
-        elif name.as_posix() not in written:
-            if place.exists():
-                _refuse_foreign(name)
+        elif name.as_posix() not in stale:
             place.parent.mkdir(parents=True, exist_ok=True)
             if source.is_symlink():
                 place.symlink_to(os.readlink(source))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from injectplan.alignment.angles import DEFINITIONS, LANDMARK_NAMES, Definition
-from injectplan.documents import SCHEMA, register_schema
+from injectplan.documents import PROVENANCE, SCHEMA, register_schema
 from injectplan.measure import NOT_A_DEVICE
 
 Schema = dict[str, Any]
@@ -132,11 +132,13 @@ def alignment_schema() -> Schema:
             "verdict": _verdict(),
             "warnings": {"type": "array", "items": warning},
             "assumed": {"type": "array", "items": _TEXT},
-        }
+        },
+        {"provenance": PROVENANCE},
     )  # fmt: skip
     refused = _strict(
         {"schema": {"const": SCHEMA}, "refused": _TEXT, "purpose": {"const": NOT_A_DEVICE},
          "reason": {"enum": ["LandmarkError", "NothingToMeasureError"]}},
+        {"provenance": PROVENANCE},
     )  # fmt: skip
     return {"oneOf": [measured, refused]}
 

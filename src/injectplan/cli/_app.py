@@ -70,6 +70,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `injectplan … | head` ends quietly
+    signal.signal(signal.SIGTERM, _stop)  # so that an unfinished folder goes, as on Ctrl-C
     if "" in arguments:
         return _say("an argument is empty: give a name or a path (see injectplan --help)", 2)
     try:
@@ -81,10 +82,21 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return _say(_one_line(error), error.exit_code)
+    except _StoppedError:
+        return _say("stopped", 143)
     except KeyboardInterrupt:
         return _say("stopped", 130)
     except MemoryError:
         return _say("out of memory: give a smaller input", 2)
+
+
+class _StoppedError(KeyboardInterrupt):
+    """Somebody asked the process to end."""
+
+
+def _stop(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends at once
+    raise _StoppedError
 
 
 def _unknown_option(arguments: Sequence[str]) -> str:

@@ -155,14 +155,18 @@ def finish(
     document: Mapping[str, Any],
     common: Common,
     *,
+    by: str = "",
     table: Callable[[Console], None] | None = None,
     write: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write the outputs, then print: JSON alone with --json, else a table for people."""
+    """Write the outputs, then print: JSON alone with --json, else a table for people.
+
+    by : the command; it may replace what it wrote into the folder before.
+    """
     if common.out is not None and write is not None:
         from injectplan.files import atomic_folder
 
-        with atomic_folder(common.out) as folder:
+        with atomic_folder(common.out, by=by) as folder:
             write(folder)
     if common.json:
         sys.stdout.write(to_json(document))

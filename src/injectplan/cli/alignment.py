@@ -91,5 +91,11 @@ def command(
         verdict = document["verdict"]
         shown.print(f"[bold]{verdict['state']}[/bold]: {' '.join(map(sentence, verdict['reasons']))}")
 
-    finish(document, common, table=table, write=lambda folder: write_alignment(document, drawing, folder))
+    finish(
+        document,
+        common,
+        by="alignment",
+        table=table,
+        write=lambda folder: write_alignment(document, drawing, folder),
+    )
     return 3 if document["verdict"]["state"] == "REFUSED" else 0

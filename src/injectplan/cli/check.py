@@ -30,7 +30,7 @@ def command(case: Path, *, common: Common = DEFAULT) -> None:
         _rows(document["case"], "", rows)
         shown.print(rows)
 
-    finish(document, common, table=table, write=as_json(document, "check.json"))
+    finish(document, common, by="check", table=table, write=as_json(document, "check.json"))
 
 
 def _rows(entries: Mapping[str, Any], place: str, rows: Table) -> None:

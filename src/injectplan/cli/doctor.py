@@ -25,5 +25,5 @@ def command(*, common: Common = DEFAULT) -> int:
             )
         shown.print(rows)
 
-    finish(document, common, table=table, write=as_json(document, "doctor.json"))
+    finish(document, common, by="doctor", table=table, write=as_json(document, "doctor.json"))
     return 0 if all(check["ok"] for check in document["checks"] if check["needed"]) else 1

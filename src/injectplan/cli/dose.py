@@ -27,5 +27,5 @@ def command(case: Path, *, common: Common = DEFAULT) -> int:
     def table(shown: Console) -> None:
         print_dose(document, shown)
 
-    finish(document, common, table=table, write=lambda folder: write_dose(document, folder))
+    finish(document, common, by="dose", table=table, write=lambda folder: write_dose(document, folder))
     return 3 if dose is None else 0

@@ -69,4 +69,4 @@ def command(
                 )
         shown.print(rows)
 
-    finish(document, common, table=table, write=as_json(document, "flow.json"))
+    finish(document, common, by="flow", table=table, write=as_json(document, "flow.json"))

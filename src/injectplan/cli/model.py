@@ -85,7 +85,9 @@ def command(
             )
         shown.print(rows)
 
-    finish(document, common, table=table, write=lambda folder: write_model(built, document, folder))
+    finish(
+        document, common, by="model", table=table, write=lambda folder: write_model(built, document, folder)
+    )
 
 
 def named_files(pairs: list[str]) -> dict[str, Path]:

@@ -33,7 +33,7 @@ def list_(*, common: Common = DEFAULT) -> None:
             rows.add_row(name)
         shown.print(rows)
 
-    finish(document, common, table=table, write=as_json(document, "phantoms.json"))
+    finish(document, common, by="phantom-list", table=table, write=as_json(document, "phantoms.json"))
 
 
 @command.command
@@ -78,4 +78,4 @@ def export(
             phantom, folder, echo_times_ms=echo_times_ms or (), noise_sd=noise_sd, seed=common.seed or 0
         )
 
-    finish(document, common, table=table, write=write)
+    finish(document, common, by="phantom", table=table, write=write)

@@ -27,5 +27,5 @@ def command(case: Path, *, common: Common = DEFAULT) -> int:
     def table(shown: Console) -> None:
         print_plan(document, shown)
 
-    finish(document, common, table=table, write=lambda folder: write_plan(plan, document, folder))
+    finish(document, common, by="plan", table=table, write=lambda folder: write_plan(plan, document, folder))
     return 3 if plan is None else 0

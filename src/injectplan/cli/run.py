@@ -32,7 +32,7 @@ def run_and_show(case: Path, common: Common) -> int:
             result = run_case(read, progress=report)
             document = record_of(result)
         else:
-            with atomic_folder(common.out) as folder:
+            with atomic_folder(common.out, by="run") as folder:
                 result, document = run_into(read, folder, progress=report)
     finish(document, common, table=lambda shown: print_summary(document, shown))
     if common.out is not None and not common.json:

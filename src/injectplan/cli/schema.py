@@ -23,4 +23,4 @@ def command(name: str, *, common: Common = DEFAULT) -> None:
     assert injectplan.casefile
     common.begin()
     document = json_schema(name)
-    finish(document, replace(common, json=True), write=as_json(document, f"{name}.schema.json"))
+    finish(document, replace(common, json=True), by="schema", write=as_json(document, f"{name}.schema.json"))

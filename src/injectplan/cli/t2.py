@@ -54,4 +54,10 @@ def command(
             f"median {document['median_ms']:.2f} ms"
         )
 
-    finish(document, common, table=table, write=lambda folder: write_t2(document, volume, folder, mapped))
+    finish(
+        document,
+        common,
+        by="t2",
+        table=table,
+        write=lambda folder: write_t2(document, volume, folder, mapped),
+    )

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from injectplan import anatomy, imaging
+from injectplan import anatomy, files, imaging
 from injectplan.alignment import (
     Alignment,
     Load,
@@ -61,6 +61,12 @@ def _provenance(case: Case, hashes: Mapping[str, str]) -> Document:
     return provenance(seed=case.seed, inputs={**case.inputs_sha256, **hashes})
 
 
+def _made_from(seed: int, **paths: Path | str | None) -> Document:
+    """Return where a result of files given on the command line comes from; a shipped table's name is none."""
+    known = {role: Path(path) for role, path in paths.items() if path is not None}
+    return provenance(seed=seed, inputs={r: files.sha256(p) for r, p in known.items() if p.exists()})
+
+
 def build_and_describe(
     *,
     labelmap: Path | None,
@@ -91,6 +97,13 @@ def build_and_describe(
     )
     joint = replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices))))
     document = model_document(joint)
+    document["provenance"] = _made_from(
+        seed,
+        labelmap=labelmap,
+        labels=labels,
+        image=image,
+        **{f"surface {n}": p for n, p in surfaces.items()},
+    )
     document["seconds"] = {
         "read": read_s, **document.get("seconds", {}), "total": time.perf_counter() - started
     }  # fmt: skip
@@ -120,7 +133,9 @@ def measure_t2(
         mapped = mapped_joint(regions, joint, side)
         zones = cartilage_zones(mapped, regions)
     fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
-    return {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json()}, fitted.volume(), mapped
+    made = {"provenance": _made_from(0, image=image, mask=mask, labels=labels)}
+    document = {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json(), **made}
+    return document, fitted.volume(), mapped
 
 
 def align(
@@ -144,6 +159,7 @@ def align(
     bones: Mapping[str, Surface] = {}
     if landmarks is not None:
         points, read_side = read_landmarks(landmarks)
+        made = _made_from(seed or 0, landmarks=landmarks)
         if side is not None and read_side is not None and side != read_side:
             raise UsageError(f"--side {side}: {landmarks.name} says {read_side}; leave one out")
         alignment = measure_alignment_of_landmarks(
@@ -152,20 +168,22 @@ def align(
     else:
         if case is not None:
             read = reseeded(read_case(case), seed)
-            model, _ = joint_of(read, progress=progress)
+            model, hashes = joint_of(read, progress=progress)
+            made = _provenance(read, hashes)
             bones, side, seed, joint = model.bones, model.side, read.seed, joint or model.kind
         else:
             for name in surfaces:
                 if name != "opposite_hip_bone":
                     structure(name)  # a misspelt bone is refused, with the nearest name
             bones = imaging.read_surfaces(surfaces, units=units, frame=frame).surfaces
+            made = _made_from(seed or 0, **{f"surface {name}": path for name, path in surfaces.items()})
         alignment = measure_alignment(
             bones, side, joint=joint or "knee", limit_deg=limit_deg, load=load, seed=seed or 0
         )
     problem = anatomy.apart(bones)
     if problem:
         alignment = replace(alignment, notices=(*alignment.notices, Notice("bones-apart", problem)))
-    return alignment_document(alignment), (alignment, bones)
+    return alignment_document(alignment) | {"provenance": made}, (alignment, bones)
 
 
 def plan_case(

@@ -149,15 +149,17 @@ def _pack(case: Case, joint: JointModel, folder: Path) -> tuple[dict[str, Any], 
         mapped = images.read(picture) if picture.exists() else None
     document = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     document["seconds"] = model_seconds(joint)
-    _write_json(document, folder / "model.json")
     return document, mapped
 
 
 def _write_parts(result: CaseResult, record: Document, folder: Path) -> None:
-    _write_json(record["alignment"], folder / "alignment.json")
-    write_plan(result.plan, record["plan"], folder)
+    """Write the record's parts as their own commands do: each says where it comes from."""
+    made = {"provenance": record["provenance"]}
+    _write_json(record["model"] | made, folder / "model" / "model.json")
+    _write_json(record["alignment"] | made, folder / "alignment.json")
+    write_plan(result.plan, record["plan"] | made, folder)
     if record["dose"] is not None:
-        write_dose(record["dose"], folder)
+        write_dose(record["dose"] | made, folder)
 
 
 def _report_parts(result: CaseResult, drawn: Views, mapped: Bytes | None) -> ReportParts:
