@@ -299,6 +299,9 @@ INJECTATES: Mapping[str, Injectate] = MappingProxyType({
 })  # fmt: skip
 
 
+THINNEST_MPA_S = 0.2  # water at 100 °C has 0.28 mPa·s (IAPWS); what is given under it is in another unit
+
+
 def injectate_of(kind: str = "saline", **changes: Any) -> Injectate:
     """Return an injectate of the catalogue with values changed; BadInputError names what is known."""
     if kind not in INJECTATES:
@@ -314,6 +317,11 @@ def injectate_of(kind: str = "saline", **changes: Any) -> Injectate:
         value = getattr(changed, key)
         if not (math.isfinite(value) and value > 0):
             raise BadInputError(f"injectate {kind}: {key} is {value}, must be positive and finite")
+    if changed.k_pa_s_n is None and changed.viscosity_mpa_s < THINNEST_MPA_S:
+        raise BadInputError(
+            f"injectate {kind}: viscosity_mpa_s is {changed.viscosity_mpa_s:g}, thinner than hot water "
+            f"(at least {THINNEST_MPA_S:g}): give it in mPa·s, water has 1"
+        )
     if not (math.isfinite(changed.cells_million) and changed.cells_million >= 0):
         raise BadInputError(
             f"injectate {kind}: cells_million is {changed.cells_million}, must not be negative"

@@ -165,5 +165,6 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 def assumptions(names: Iterable[str], tissues: Mapping[str, Tissue] | None = None) -> tuple[str, ...]:
-    """List the assumed values that these tissues bring into a result, sorted, as `tissue.key`."""
-    return tuple(sorted({f"{name}.{key}" for name in names for key in tissue_of(name, tissues).assumed}))
+    """List the assumed values that these tissues bring into a result, sorted, as "tissue.key = value"."""
+    used = [tissue_of(name, tissues) for name in names]
+    return tuple(sorted({f"{t.name}.{key} = {getattr(t, key)}" for t in used for key in t.assumed}))

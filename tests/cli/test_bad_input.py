@@ -226,6 +226,8 @@ def test_bad_words_for_alignment(command: Command, tmp_path: Path, words: tuple[
         ("--gauge", "99", "--viscosity-mpa-s", "1"), ("--id-mm", "-1", "--viscosity-mpa-s", "1"),
         ("--gauge", "22", "--k-pa-s-n", "5"), ("--gauge", "22", "--id-mm", "0.5", "--viscosity-mpa-s", "1"),
         ("--gauge", "22", "--viscosity-mpa-s", "nan"), ("--gauge", "22", "--viscosity-mpa-s", "0"),
+        ("--gauge", "22", "--viscosity-mpa-s", "0.001"),  # water in Pa s
+        ("--gauge", "22", "--viscosity-mpa-s", "1", "--n", "0.4"),
     ],
 )  # fmt: skip
 def test_bad_words_for_flow(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -229,3 +229,29 @@ def test_a_place_that_cannot_be_written_to_is_said_before_the_work(
     done = command(name, case, "--out", tmp_path / "file" / "out")
     refused(done, "cannot be written")  # one line: no step had begun
     assert sorted(p.name for p in tmp_path.iterdir()) == ["case.toml", "file"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ("[planning]\ntarget_mm = [0.0, 0.0, 900.0]", ("planning.target_mm", "frame")),
+        ("[planning]\nentry_mm = [0.0, -700.0, 0.0]", ("planning.entry_mm", "frame")),
+        (
+            '[[defects]]\nstructure = "femoral_cartilage"\ncenter_mm = [300.0, 0.0, 0.0]\nradii_mm = [8, 6]',
+            ("[[defects]][0] center_mm", "femoral_cartilage"),
+        ),
+    ],
+)
+def test_check_places_points(
+    command: Command, case_file: Callable[..., Path], tables: str, words: tuple[str, ...]
+) -> None:
+    """Metres for millimetres, or another frame: told without building the joint."""
+    refused(command("check", case_file(tables)), *words)
+
+
+@pytest.mark.parametrize("key", ['labels = "pymskt"', 'image = "mr.nrrd"'])
+def test_what_a_phantom_does_not_use_is_refused(
+    command: Command, case_file: Callable[..., Path], tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "mr.nrrd").write_text("")
+    refused(command("check", case_file("", anatomy=f'phantom = "knee"\n{key}')), "labelmap", "phantom")

@@ -35,7 +35,7 @@ def test_loss_at_the_frequency_of_the_table():
 
 
 def test_assumed_values_are_listed():
-    assert "cartilage.attenuation_db_cm_mhz" in assumptions(["cartilage", "muscle"])
+    assert "cartilage.attenuation_db_cm_mhz = 1.0" in assumptions(["cartilage", "muscle"])
 
 
 def test_unknown_names_are_answered_with_the_nearest():

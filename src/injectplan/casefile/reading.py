@@ -176,6 +176,11 @@ def _check_defects(table: CaseTable) -> None:
         for name in ("labels", "image"):
             if getattr(table.anatomy, name) is not None:
                 raise ValueError(f"anatomy.{name}: goes with labelmap, not with model; leave it out")
+    if table.anatomy.phantom is not None or table.anatomy.surfaces is not None:
+        source = "phantom" if table.anatomy.phantom is not None else "surfaces"
+        for name in ("labels", "image") if source == "phantom" else ("labels",):
+            if getattr(table.anatomy, name) is not None:
+                raise ValueError(f"anatomy.{name}: goes with labelmap, not with {source}; leave it out")
     added = {n: s.risk for n, s in table.structures.items()}
     known = [n for n, s in all_structures().items() if s.risk == "cartilage"]
     known += [n for n, risk in added.items() if risk == "cartilage"]

@@ -189,7 +189,7 @@ def _assumptions(
     result = [
         *compliance.assumed,
         *joint.cavity.assumed,
-        *(f"injectate {name}" for name in injectate.assumed),
+        *(f"injectate.{name} = {getattr(injectate, name)}" for name in injectate.assumed),
     ]
     result.append("the person lies supine: gravity acts towards posterior")
     if cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,7 +19,19 @@ from injectplan.injection.values import DoseEstimate
 from injectplan.kernels.cast import Bytes
 from injectplan.planning.values import Plan
 from injectplan.report import images, pictures
+from injectplan.report.planes import three_planes
+from injectplan.tissues import TISSUES
 from injectplan.ultrasound.values import Frame
+
+_SUBJECTS = ("Anatomy, completed", "Plan and injection", "Probe", "Tissues", "Models")
+_TABLES = {
+    "probe": "Probe", "needle": "Plan and injection", "injectate": "Plan and injection",
+    "planning": "Plan and injection", "subject": "Anatomy, completed", "display": "Probe", "view": "Probe",
+}  # fmt: skip
+_UNITS = {  # longer endings before those that they end with
+    "db_cm_mhz": "dB/cm/MHz", "kg_m3": "kg/m³", "mpa_s": "mPa·s", "pa_s_n": "Pa·sⁿ", "ml_s": "mL/s",
+    "m_s": "m/s", "mm": "mm", "deg": "°", "db": "dB", "mhz": "MHz", "ml": "mL", "million": "million",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +59,7 @@ def views(joint: JointModel, plan: Plan | None, probe_width_mm: float) -> Views:
     best = plan.trajectories[0] if plan else None
     through = best.tip_mm if best is not None else joint.axes.origin_mm
     stills = pictures.scenes(joint, best, from_lateral_deg=(20.0, 80.0), probe_width_mm=probe_width_mm)
-    return Views(pictures.three_planes(joint, through, best), stills)
+    return Views(three_planes(joint, through, best), stills)
 
 
 def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> None:
@@ -68,6 +81,7 @@ def write_report(record: Mapping[str, Any], parts: ReportParts, path: Path) -> N
         rejected=sorted(rejected.items(), key=lambda item: -item[1])[:8],
         segmented=[(n, s) for n, s in structures.items() if s["source"] == "segmented"],
         completed=[n for n, s in structures.items() if s["source"] == "completed"],
+        assumed=by_subject(record["assumed"]),
         nearest=nearest,
         sentence=sentence,
         pictures=_pictures(parts),
@@ -79,6 +93,34 @@ def sentence(text: str) -> str:
     """Return a text as a sentence: a capital letter first, a full stop last."""
     text = text.strip()
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".") if text else ""
+
+
+def by_subject(assumed: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Group assumptions by what they are about, as a person reads them.
+
+    "muscle.echo_db = 0" is about tissue, "skin_thickness = 1.8 mm (…)" about the completed anatomy.
+    """
+    groups: dict[str, list[str]] = {subject: [] for subject in _SUBJECTS}
+    for text in assumed:
+        key, equals, value = text.partition(" = ")
+        table, dot, name = key.partition(".")
+        if equals and dot and table in _TABLES:
+            groups[_TABLES[table]].append(f"{_words(name)}: {value}")
+        elif equals and dot and table in TISSUES:
+            groups["Tissues"].append(f"{_words(table)}, {_words(name)}: {value}")
+        elif equals and re.fullmatch(r"\w+", key):
+            groups["Anatomy, completed"].append(f"{_words(key)}: {value}")
+        else:
+            groups["Models"].append(text)
+    return [(subject, found) for subject, found in groups.items() if found]
+
+
+def _words(key: str) -> str:
+    """Return a key as words, with its unit in brackets: "speed_m_s" is "speed (m/s)"."""
+    for ending, unit in _UNITS.items():
+        if key.endswith(f"_{ending}"):
+            return f"{key.removesuffix(f'_{ending}').replace('_', ' ')} ({unit})"
+    return key.replace("_", " ")
 
 
 def nearest(trajectory: Mapping[str, Any], most: int = 4) -> list[tuple[str, float]]:

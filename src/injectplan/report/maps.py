@@ -27,8 +27,10 @@ from injectplan.anatomy.zones import image_on_bone
 from injectplan.imaging.values import Surface, Volume
 from injectplan.kernels.bvh import contains
 from injectplan.kernels.cast import Bools, Bytes, Floats
-from injectplan.report.pictures import STYLE, array_of, colour_of, joint_views, label_plane
+from injectplan.report.pictures import joint_views
+from injectplan.report.planes import label_plane
 from injectplan.report.raycast import Camera, Scenery, Solid, render
+from injectplan.report.style import STYLE, array_of, colour_of
 
 COLOURS = "viridis"
 BONE = (0.87, 0.84, 0.78)

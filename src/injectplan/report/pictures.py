@@ -11,10 +11,8 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 
 from injectplan.alignment import Line
 from injectplan.anatomy.cartilage import CARRIERS
@@ -23,122 +21,16 @@ from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bytes, Floats
 from injectplan.planning.values import Trajectory
+from injectplan.report.planes import three_planes
 from injectplan.report.raycast import Camera, Scenery, Solid, box, coarse, render, tube
-from injectplan.structures import all_structures
+from injectplan.report.style import NEEDLE_COLOUR, STYLE, array_of, colour_of
 from injectplan.ultrasound.values import Frame
 
-NEEDLE_COLOUR = (0.85, 0.10, 0.45)
 CELL_MM = 0.9  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
 SUNK_MM = 0.8  # bone is drawn so much lower under cartilage: merged vertices would come through it
 PROBE_COLOUR = (0.35, 0.45, 0.60)
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 # Envelopes that would hide what lies inside; the skin alone is drawn, see-through.
 _HIDDEN = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
-
-
-def colour_of(name: str) -> tuple[float, float, float]:
-    """Return a structure's colour, 0–1; grey for one outside the vocabulary."""
-    known = all_structures().get(name)
-    red, green, blue = known.color if known else (160, 160, 160)
-    return red / 255, green / 255, blue / 255
-
-
-def array_of(figure: Figure) -> Bytes:
-    """Return a figure as RGB, (height, width, 3) uint8."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba(), dtype=np.uint8)[..., :3].copy()
-
-
-# --- three planes -------------------------------------------------------------------------------------------
-
-
-def label_plane(
-    joint: JointModel, through_mm: Floats, across: Floats, up: Floats, half_mm: float, step_mm: float
-) -> tuple[npt.NDArray[np.uint16], Bytes]:
-    """Sample the completed labels on a plane: values, and their colours as RGB."""
-    steps = np.arange(-half_mm, half_mm, step_mm)
-    points = through_mm + steps[None, :, None] * across + steps[::-1][:, None, None] * up
-    index = np.round(joint.labels.to_voxel(points)).astype(int)
-    inside = ((index >= 0) & (index < joint.labels.labels.shape)).all(axis=-1)
-    index[~inside] = 0
-    values = np.where(inside, joint.labels.labels[tuple(np.moveaxis(index, -1, 0))], 0).astype(np.uint16)
-    table = np.full((int(values.max(initial=0)) + 1, 3), 16, np.uint8)
-    for value, name in joint.labels.names.items():
-        if value < len(table):
-            table[value] = np.round(255 * np.array(colour_of(name)))
-    return values, table[values]
-
-
-def three_planes(
-    joint: JointModel,
-    through_mm: Floats,
-    trajectory: Trajectory | None = None,
-    *,
-    half_mm: float = 75.0,
-    step_mm: float = 0.4,
-) -> Bytes:
-    """Draw the sagittal, axial and frontal plane through a point, with the needle and a legend."""
-    lateral, anterior, proximal = joint.axes.lateral, joint.axes.anterior, joint.axes.proximal
-    # As radiologists hang them: patient's right on the left of the picture, anterior left in the sagittal.
-    to_left = lateral if joint.side == "left" else -lateral
-    planes = (
-        ("sagittal", -anterior, proximal, ("anterior", "posterior", "proximal", "distal")),
-        ("axial", to_left, anterior, (*_sides(joint.side), "anterior", "posterior")),
-        ("frontal", to_left, proximal, (*_sides(joint.side), "proximal", "distal")),
-    )
-    seen: set[int] = set()
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(13.2, 5.4), dpi=100)
-        axes = figure.subplots(1, 3)
-        for axis, (title, across, up, words) in zip(axes, planes, strict=True):
-            values, picture = label_plane(joint, through_mm, across, up, half_mm, step_mm)
-            seen |= set(np.unique(values).tolist())
-            axis.imshow(picture, extent=(-half_mm, half_mm, -half_mm, half_mm), interpolation="nearest")
-            if trajectory is not None:
-                ends = np.stack([trajectory.entry_mm, trajectory.tip_mm]) - through_mm
-                axis.plot(ends @ across, ends @ up, color="white", lw=3.2, solid_capstyle="round")
-                axis.plot(ends @ across, ends @ up, color=NEEDLE_COLOUR, lw=1.8, solid_capstyle="round")
-                axis.plot(ends[1] @ across, ends[1] @ up, "o", ms=4, mfc="white", mec=NEEDLE_COLOUR)
-            _decorate_plane(axis, title, words, half_mm)
-        names = sorted(
-            {joint.labels.names[v] for v in seen if v in joint.labels.names},
-            key=lambda n: list(all_structures()).index(n) if n in all_structures() else 999,
-        )
-        figure.legend(
-            handles=[Patch(color=colour_of(n), label=n.replace("_", " ")) for n in names],
-            loc="lower center", ncols=7, fontsize=7, frameon=False,
-        )  # fmt: skip
-        figure.subplots_adjust(left=0.02, right=0.98, top=0.93, bottom=0.17, wspace=0.06)
-        return array_of(figure)
-
-
-def _sides(side: str) -> tuple[str, str]:
-    return ("lateral", "medial") if side == "right" else ("medial", "lateral")
-
-
-def _decorate_plane(axis: Axes, title: str, words: tuple[str, ...], half_mm: float) -> None:
-    left, right, top, bottom = words
-    outlined = [withStroke(linewidth=2.5, foreground="black")]  # to be read over fat as well
-    style: dict[str, Any] = {
-        "color": "white", "fontsize": 8, "ha": "center", "va": "center", "path_effects": outlined
-    }  # fmt: skip
-    axis.text(-0.95 * half_mm, 0, left, rotation=90, **style)
-    axis.text(0.95 * half_mm, 0, right, rotation=90, **style)
-    axis.text(0, 0.94 * half_mm, top, **style)
-    axis.text(0, -0.94 * half_mm, bottom, **style)
-    x, y = 0.55 * half_mm, -0.86 * half_mm
-    axis.plot([x, x + 20], [y, y], color="white", lw=2, path_effects=outlined)
-    axis.text(x + 10, y + 3, "20 mm", color="white", fontsize=7, ha="center", path_effects=outlined)
-    axis.set_title(title, fontsize=10)
-    axis.set_xlim(-half_mm, half_mm)
-    axis.set_ylim(-half_mm, half_mm)
-    axis.set_axis_off()
 
 
 # --- 3-D stills ---------------------------------------------------------------------------------------------

@@ -371,7 +371,9 @@ def _scene(
         texture_origin_mm=np.array(origin_mm, dtype=np.float64),
         limb_axes=np.ascontiguousarray(limb_axes, dtype=np.float64),
         limb_origin_mm=np.array(limb_origin_mm, dtype=np.float64),
-        assumed=tuple(sorted({*assumptions(table, table), *(f"probe.{a}" for a in probe.assumed)})),
+        assumed=tuple(sorted({
+            *assumptions(table, table), *(f"probe.{a} = {getattr(probe, a)}" for a in probe.assumed)
+        })),
         label_names=labels,
     )  # fmt: skip
 

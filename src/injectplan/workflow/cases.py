@@ -5,18 +5,22 @@ Rooms are named whole (`anatomy.build_joint`), so that a saved joint is read wit
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from injectplan import anatomy, files, imaging, phantoms
 from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.casefile.values import AnatomySource
 from injectplan.documents import SCHEMA
-from injectplan.errors import ContradictionError, RefusedError
+from injectplan.errors import ContradictionError, RefusedError, UsageError
 from injectplan.imaging.values import LabelMap, Surface
+from injectplan.kernels.cast import Floats
 from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.workflow.kept import kept_joint
 
@@ -63,15 +67,73 @@ def inspect(case: Case) -> tuple[Notice, ...]:
     """
     source = case.anatomy
     if source.model is not None:
-        return _saved(case, source.model).notices
-    if source.phantom is not None:
+        saved = _saved(case, source.model)
+        _check_places(case, {name: s.surface for name, s in saved.structures.items()})
+        return saved.notices
+    if source.phantom is not None and not _places_of(case):
         return ()
     given, notices = anatomy_of(case)
+    _check_places(case, given)
+    if source.phantom is not None:
+        return notices
     if source.image is not None:
         imaging.read_volume(source.image)
     if not shows_bare_solids(case):
         notices += anatomy.check_given(given, case.kind, case.side)
     return tuple(dict.fromkeys(notices))
+
+
+ENTRY_REACH_MM, TARGET_REACH_MM, DEFECT_REACH_MM = 150.0, 50.0, 5.0  # the skin may lie outside the scan
+
+
+def _places_of(case: Case) -> list[tuple[str, str, Floats, float]]:
+    """Return the points that a case places by hand: key, structure ("" for all), point, reach."""
+    fixed = case.constraints
+    places = [
+        ("planning.entry_mm", "", fixed.entry_mm, ENTRY_REACH_MM),
+        ("planning.target_mm", "", fixed.target_mm, TARGET_REACH_MM),
+    ]
+    placed = [(key, name, point, reach) for key, name, point, reach in places if point is not None]
+    return placed + [
+        (f"[[defects]][{i}] center_mm", d.structure, d.center_mm, DEFECT_REACH_MM)
+        for i, d in enumerate(case.defects)
+    ]
+
+
+def _check_places(case: Case, given: LabelMap | Mapping[str, Surface]) -> None:
+    """Refuse a point that a case places far from the anatomy: most often it is in another frame or unit."""
+    for key, name, point, reach in _places_of(case):
+        box = _box_of(given, [name] if name else None)
+        if box is None:
+            continue  # a cartilage that will be completed
+        low, high = box
+        away = float(np.linalg.norm(np.maximum(np.maximum(low - point, point - high), 0.0)))
+        if away > reach:
+            raise UsageError(
+                f"{key} lies {away:.0f} mm from {name or 'the anatomy'} (at most {reach:g} mm), which spans "
+                f"{_triple(low)} to {_triple(high)} RAS mm: check its frame and unit"
+            )
+
+
+def _triple(point: Floats) -> str:
+    return "[" + ", ".join(f"{value:.0f}" for value in point) + "]"
+
+
+def _box_of(given: LabelMap | Mapping[str, Surface], names: list[str] | None) -> tuple[Floats, Floats] | None:
+    """Return the lowest and highest corner of the named structures together, of all without names."""
+    if isinstance(given, LabelMap):
+        values = [v for v, n in given.names.items() if names is None or n in names]
+        places = np.argwhere(np.isin(given.labels, values))
+        if not len(places):
+            return None
+        ends = np.stack([places.min(axis=0), places.max(axis=0)])
+        corners = given.to_patient(np.array(list(itertools.product(*ends.T)), dtype=float))
+    else:
+        found = [s.bounds_mm for n, s in given.items() if names is None or n in names]
+        if not found:
+            return None
+        corners = np.concatenate(found)
+    return corners.min(axis=0), corners.max(axis=0)
 
 
 def shows_bare_solids(case: Case) -> bool:

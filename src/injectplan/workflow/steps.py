@@ -199,15 +199,16 @@ def plan_case(
             joint, case.needle, case.probe, case.constraints, seed=case.seed, progress=progress
         )
     except RefusedError as error:
-        return None, _refused_plan(error) | {"provenance": _provenance(case, hashes)}
+        return None, _refused_plan(error, joint) | {"provenance": _provenance(case, hashes)}
     document = plan_document(plan) | {"provenance": _provenance(case, hashes)}
     document["seconds"] = {**document["seconds"], "model": model_s, "total": time.perf_counter() - started}
     return plan, document
 
 
-def _refused_plan(error: RefusedError) -> Document:
+def _refused_plan(error: RefusedError, joint: JointModel) -> Document:
     searched = getattr(error, "searched", None)
     document = refused(error) | {"trajectories": [], "pareto_size": 0, "seconds": {}}
+    document["warnings"] = [notice.to_json() for notice in joint.notices]
     document["searched"] = (
         {k: getattr(searched, k) for k in ("entries", "targets", "pairs", "feasible", "rejected_by")}
         if searched is not None
@@ -250,8 +251,8 @@ def needle_flow(
         raise UsageError("give --gauge or --id-mm: one needle")
     if (viscosity_mpa_s is None) == (k_pa_s_n is None):
         raise UsageError("give --viscosity-mpa-s, or --k-pa-s-n with --n: one fluid")
-    if k_pa_s_n is not None and n is None:
-        raise UsageError("--n is needed with --k-pa-s-n")
+    if (k_pa_s_n is None) != (n is None):
+        raise UsageError("--k-pa-s-n and --n go together: a power-law fluid needs both")
     for name, value in (("length-mm", length_mm), ("volume-ml", volume_ml), ("time-s", time_s)):
         if not (np.isfinite(value) and value > 0):
             raise UsageError(f"--{name} {value:g}: needs a positive number")
@@ -280,7 +281,9 @@ def record_of(result: CaseResult, *, model: Document | None = None) -> Document:
     """
     refusals = result.refusals
     plan: Document = (
-        plan_document(result.plan) if result.plan is not None else _refused_plan(refusals["plan"])
+        plan_document(result.plan)
+        if result.plan is not None
+        else _refused_plan(refusals["plan"], result.joint)
     )
     return {
         "schema": SCHEMA,
