@@ -114,7 +114,7 @@ def _finish_folder(part: Path, target: Path, by: str) -> None:
     """Move the written folder to its place; what stays of the old one moves into it."""
     ours = sorted(p.relative_to(part).as_posix() for p in part.rglob("*") if not p.is_dir())
     stale, kept = _sorted_out(target, ours, by) if target.is_dir() else (set(), {})
-    listed = {**kept, **{name: _Written(by, sha256(part / name) if by else "") for name in ours}}
+    listed = {**kept, **{name: _Written(by, _hash_of(part / name) if by else "") for name in ours}}
     (part / MARKER).write_text(
         "".join(_line(name, listed[name]) for name in sorted(listed)), encoding="utf-8"
     )
@@ -138,8 +138,14 @@ def _finish_folder(part: Path, target: Path, by: str) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _hash_of(path: Path) -> str:
+    """Return a file's hash; none of documents that hold the wall clock, so that equal runs list the same."""
+    timed = path.suffix in (".json", ".html") and not path.name.endswith(".mrk.json")
+    return "" if timed else sha256(path)
+
+
 def _line(name: str, written: _Written) -> str:
-    return f"{written.hash} {written.by} {name}\n" if written.hash else f"{name}\n"
+    return f"{written.hash or '-'} {written.by} {name}\n" if written.by else f"{name}\n"
 
 
 def _written_in(folder: Path) -> dict[str, _Written]:
@@ -147,11 +153,11 @@ def _written_in(folder: Path) -> dict[str, _Written]:
     marker = folder / MARKER
     found = {}
     for line in marker.read_text(encoding="utf-8").splitlines() if marker.is_file() else ():
-        match = re.fullmatch(r"([0-9a-f]{64}) (\S+) (.+)", line)
+        match = re.fullmatch(r"([0-9a-f]{64}|-) (\S+) (.+)", line)
         name = match[3] if match else line
         # a list that somebody else made must not lead out of the folder
         if not (Path(name).is_absolute() or ".." in Path(name).parts):
-            found[name] = _Written(match[2], match[1]) if match else _Written("", "")
+            found[name] = _Written(match[2], match[1].strip("-")) if match else _Written("", "")
     return found
 
 
