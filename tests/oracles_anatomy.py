@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from injectplan.anatomy.model import JointAxes
-from injectplan.imaging.values import Surface
+from injectplan.imaging.values import LabelMap, Surface
 
 OAI_SPACING_MM = (0.3646, 0.3646, 0.7)
 
@@ -86,6 +86,30 @@ def nearest_by_search(surface: Surface, points_mm, samples=12):
 def mirrored(surface: Surface) -> Surface:
     """The surface seen in a mirror across the sagittal plane."""
     return Surface(surface.vertices_mm * [-1.0, 1.0, 1.0], surface.triangles[:, ::-1])
+
+
+def in_the_mirror(labels: LabelMap, *, turned: bool = False) -> LabelMap:
+    """The labels seen in a mirror across the sagittal plane; turned: their array written from the far end."""
+    affine, values = np.diag([-1.0, 1.0, 1.0, 1.0]) @ labels.affine, labels.labels
+    if turned:
+        affine[:3, 3] += (len(values) - 1) * affine[:3, 0]
+        affine[:3, 0] *= -1.0
+        values = np.ascontiguousarray(values[::-1])
+    return LabelMap(affine=affine, labels=values, names=labels.names)
+
+
+def numbers_of(document, path="", *, leave_out=()) -> dict[str, float]:
+    """Every number of a document by its path, those under the names left out aside."""
+    if isinstance(document, bool) or document is None or isinstance(document, str):
+        return {}
+    if isinstance(document, int | float):
+        return {path: float(document)}
+    inner = document.items() if isinstance(document, dict) else enumerate(document)
+    found: dict[str, float] = {}
+    for key, value in inner:
+        if key not in leave_out:
+            found |= numbers_of(value, f"{path}/{key}", leave_out=leave_out)
+    return found
 
 
 def moved(surface: Surface, rotation, translation_mm) -> Surface:

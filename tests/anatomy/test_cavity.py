@@ -9,8 +9,9 @@ import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from injectplan.anatomy.cavity import build_cavity, capacity_ml, fill_cavity, volumes
+from injectplan.anatomy.cavity import build_cavity, capacity_ml, fill_cavity
 from injectplan.anatomy.model import Cavity
+from injectplan.anatomy.threeways import volumes
 from injectplan.errors import EmptyStructureError
 
 SPACING = 0.5

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from injectplan.anatomy.build import build_joint
-from injectplan.anatomy.cavity import volumes
 from injectplan.anatomy.model import Subject
+from injectplan.anatomy.threeways import volumes
 from injectplan.kernels.bvh import contains, nearest_points
 from injectplan.phantoms import make_phantom
 

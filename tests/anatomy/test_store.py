@@ -13,9 +13,10 @@ import pytest
 
 from injectplan.anatomy import load_joint, save_joint, store
 from injectplan.anatomy.build import build_joint
-from injectplan.anatomy.measures import chord_volume_ml, model_document, voxel_volume_ml
+from injectplan.anatomy.measures import model_document
 from injectplan.anatomy.model import Cavity, Recess, Subject
 from injectplan.anatomy.surfaces import surface_of_mask
+from injectplan.anatomy.threeways import chord_volume_ml, voxel_volume_ml
 from injectplan.errors import FileError
 from injectplan.imaging.values import LabelMap
 from injectplan.kernels.field import Field

@@ -9,10 +9,11 @@ import pytest
 import SimpleITK as sitk
 
 from injectplan.anatomy.axes import joint_axes
-from injectplan.anatomy.cavity import fill_cavity, volumes
+from injectplan.anatomy.cavity import fill_cavity
 from injectplan.anatomy.completion import Completed, complete_joint
 from injectplan.anatomy.model import PRIORITY, JointAxes, Structure, Subject
 from injectplan.anatomy.surfaces import solids_of_masks
+from injectplan.anatomy.threeways import volumes
 from injectplan.kernels.bvh import all_hits, contains, first_hits, signed_distances
 from injectplan.structures import structure
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from injectplan.anatomy.axes import joint_axes
-from injectplan.anatomy.build import map_all_cartilage, structures_of
+from injectplan.anatomy.build import build_joint, map_all_cartilage, structures_of
 from injectplan.anatomy.defects import find_defects
-from injectplan.anatomy.measures import cartilage_document
+from injectplan.anatomy.measures import cartilage_document, model_document
 from injectplan.anatomy.menisci import measure_menisci
 from injectplan.anatomy.repair import repair_surface
 from injectplan.errors import ContradictionError
 from injectplan.imaging import LabelMap, read_labelmap, read_surfaces
-from oracles_anatomy import mirrored
+from oracles_anatomy import in_the_mirror, mirrored, numbers_of
 
 pytestmark = pytest.mark.real
 
@@ -169,3 +169,18 @@ def test_the_atlas_s_open_meshes_become_solids(real_data):
         assert done
         assert solid.volume_ml == pytest.approx(abs(read.volume_ml), rel=0.01)
         assert np.isfinite(solid.vertices_mm).all()
+
+
+def test_the_whole_joint_in_the_mirror_gives_the_same_numbers(real_data):
+    """Recesses too; and the cavity's volume three ways, within 0.5 % of each other."""
+    path = real_data / "knee_dess" / "SAG_3D_DESS_RIGHT_bones_cart_men_fib-label.nrrd"
+    labels = read_labelmap(path, "pymskt", "right")
+    here = build_joint(labels, kind="knee", side="right", completion="none")
+    there = build_joint(in_the_mirror(labels), kind="knee", side="left", completion="none")
+    places = ("center_mm", "origin_mm", "lateral", "anterior", "proximal")
+    ours, others = (numbers_of(model_document(j, seconds={}), leave_out=places) for j in (here, there))
+    assert set(ours) == set(others)
+    assert sum("/recesses/" in path for path in ours) > 20
+    assert not {p: (v, others[p]) for p, v in ours.items() if others[p] != pytest.approx(v, rel=1e-3)}
+    ways = [ours[f"/cavity/{way}_volume_ml"] for way in ("voxel", "mesh", "ray")]
+    assert max(ways) < 1.005 * min(ways)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from injectplan.anatomy.cartilage import CARRIERS, map_cartilage, statistics, thickness_volume
     from injectplan.anatomy.cavity import fill_cavity
     from injectplan.anatomy.defects import Ellipse, find_defects
-    from injectplan.anatomy.measures import chord_volume_ml, model_document, model_seconds
+    from injectplan.anatomy.measures import model_document, model_seconds
     from injectplan.anatomy.model import (
         COVERED,
         DENUDED,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from injectplan.anatomy.saving import save_joint
     from injectplan.anatomy.store import load_joint
     from injectplan.anatomy.surfaces import mask_of_surface, surface_of_mask
+    from injectplan.anatomy.threeways import chord_volume_ml
 
 __all__ = [
     "CARRIERS", "COVERED", "DENUDED", "FAILED", "OUTSIDE", "PRIORITY", "CartilageMap", "Cavity", "Defect",
@@ -58,7 +59,7 @@ __getattr__ = names_on_use(
         "cartilage": ("CARRIERS", "map_cartilage", "statistics", "thickness_volume"),
         "cavity": ("fill_cavity",),
         "defects": ("Ellipse", "find_defects"),
-        "measures": ("chord_volume_ml", "model_document", "model_seconds"),
+        "measures": ("model_document", "model_seconds"),
         "model": (
             "COVERED",
             "DENUDED",
@@ -79,5 +80,6 @@ __getattr__ = names_on_use(
         "saving": ("save_joint",),
         "store": ("load_joint",),
         "surfaces": ("mask_of_surface", "surface_of_mask"),
+        "threeways": ("chord_volume_ml",),
     },
 )

@@ -1,8 +1,4 @@
-"""The joint cavity: built from an implicit solid to a stated resting volume, measured, and filled.
-
-Volumes come three ways that share nothing but the surface: counted voxels, the divergence theorem and the
-chords of parallel rays through the triangle tree.
-"""
+"""The joint cavity: built from an implicit solid to a stated resting volume, sized up, and filled."""
 
 from __future__ import annotations
 
@@ -17,19 +13,16 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from injectplan.anatomy.model import Cavity, FillState, Recess, Source
-from injectplan.anatomy.surfaces import flying_edges
+from injectplan.anatomy.surfaces import flying_edges, skewed_backwards
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
-from injectplan.kernels.bvh import all_hits, nearest_points
+from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bools, Floats, Floats32
 from injectplan.kernels.field import Field, sample_at
 from injectplan.kernels.solids import reachable, signed_grid
 
 FAR = np.float32(1e4)  # stands for "never" while contouring; the field itself holds infinity
 BAND_MM = 3.0
-# No whole part of the cavities' grids (0.5 and 0.7 mm): at 0.25 mm the rays beat with the surface's own
-# lattice (chords 0.6 % off on the real knee; at 0.2 mm less than 0.1 %).
-LATTICE_MM = 0.21
 STEEP = np.float32(60.0)
 MOST_OPENING_MM = 45.0
 STIFFENING_MM = 8.0  # a wall that stands off this far takes twice the opening per mm of a slack one (assumed)
@@ -38,48 +31,6 @@ MOST_STEPS = 24
 MOST_CUTS = 12
 NEARNESS = np.float32(0.05)  # mm of opening per mm away from the tip
 TIP_REACH_MM = 0.6  # a tip this far outside the resting cavity still opens it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volumes:
-    """One closed surface's volume, three ways, in mL."""
-
-    voxel_ml: float
-    mesh_ml: float
-    ray_ml: float
-
-
-def _rays_through(surface: Surface, axis: int, spacing_mm: float) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Crossings of a lattice of parallel rays, all along +axis: distances and offsets.
-
-    The lattice is shifted by an irrational part of its spacing, so that it does not run along mesh edges.
-    """
-    low, high = surface.bounds_mm
-    others = [a for a in range(3) if a != axis]
-    shift = {others[0]: 0.382 * spacing_mm, others[1]: 0.618 * spacing_mm}
-    lines = [np.arange(low[a] - spacing_mm + shift[a], high[a] + spacing_mm, spacing_mm) for a in others]
-    u, v = np.meshgrid(*lines, indexing="ij")
-    origins = np.empty((u.size, 3))
-    origins[:, others[0]], origins[:, others[1]] = u.ravel(), v.ravel()
-    origins[:, axis] = low[axis] - 1.0
-    way = np.zeros(3)
-    way[axis] = 1.0
-    offsets, distance, _ = all_hits(surface.bvh, origins, np.broadcast_to(way, origins.shape).copy())
-    return distance, offsets
-
-
-def volumes(surface: Surface, spacing_mm: float = LATTICE_MM) -> Volumes:
-    """Return a closed surface's volume by counted voxels, by divergence and by ray chords."""
-    distance, offsets = _rays_through(surface, 2, spacing_mm)
-    # voxel centres along each ray: how many lie between each entry and the next exit
-    steps = np.ceil(distance / spacing_mm - 0.5)
-    odd = (np.arange(len(distance)) - np.repeat(offsets[:-1], np.diff(offsets))) % 2
-    sign = np.where(odd == 1, 1.0, -1.0)
-    voxel = float((sign * steps).sum()) * spacing_mm**3
-    chord_mm, offsets_x = _rays_through(surface, 0, spacing_mm)
-    odd = (np.arange(len(chord_mm)) - np.repeat(offsets_x[:-1], np.diff(offsets_x))) % 2
-    chords = float((np.where(odd == 1, 1.0, -1.0) * chord_mm).sum()) * spacing_mm**2
-    return Volumes(voxel_ml=voxel / 1e3, mesh_ml=surface.volume_ml, ray_ml=chords / 1e3)
 
 
 def _cut(values: Floats32, level: float, origin_mm: Floats, spacing_mm: float) -> Surface:
@@ -95,9 +46,14 @@ def _cut(values: Floats32, level: float, origin_mm: Floats, spacing_mm: float) -
     # steep values outside must not draw the crossing inwards: a distance never exceeds one spacing there
     np.subtract(np.float32(level), padded, out=padded)
     np.clip(padded, -np.float32(spacing_mm), np.float32(spacing_mm), out=padded)
+    # turned by its content, as every mask is (decision 0072): a mirror image is cut alike
+    back = skewed_backwards(inside[box])
+    turned = padded[tuple(slice(None, None, -1 if b else 1) for b in back)]
     # handed over axes reversed: the cutter wants the first axis to run fastest
-    points, triangles = flying_edges(padded.T, 0.0)
-    made = Surface(origin_mm + (points[:, ::-1] + start) * spacing_mm, triangles)
+    points, triangles = flying_edges(turned.T, 0.0)
+    place = points[:, ::-1]
+    place = np.where(back, np.array(padded.shape) - 1 - place, place)
+    made = Surface(origin_mm + (place + start) * spacing_mm, triangles)
     return made if made.volume_ml >= 0 else Surface(made.vertices_mm, made.triangles[:, ::-1].copy())
 
 
@@ -233,12 +189,13 @@ def build_cavity(
     renamed = np.zeros(256, np.uint8)
     renamed[np.array(kept, int) + 1] = np.arange(1, len(kept) + 1)
     index = renamed[index]
+    shares = _shares_of(held, renamed[recess_index[box]], len(kept))
     return Cavity(
         surface=surface,
         field=held,
         distension=Field(held.origin_mm, held.spacing_mm, opening),
         recess_index=index,
-        recesses=_recesses(held, index, [recess_names[i] for i in kept], total),
+        recesses=_recesses(held, index, [recess_names[i] for i in kept], shares * total),
         resting_volume_ml=total,
         source=source,
         assumed=assumed,
@@ -351,11 +308,21 @@ def _opened(opening: Floats32, wanted_ml: float, origin: Floats, spacing_mm: flo
     )
 
 
+def _shares_of(field: Field, place: npt.NDArray[np.uint8], count: int) -> Floats:
+    """Share of the cavity in each named part, (count,), which sum to 1.
+
+    place : index + 1 of the part at every point. Points within half a spacing of the wall count in part.
+    """
+    where = np.flatnonzero(field.values < 0.5 * field.spacing_mm)
+    part = np.minimum(0.5 - field.values.ravel()[where].astype(np.float64) / field.spacing_mm, 1.0)
+    mass = np.bincount(place.ravel()[where], weights=part, minlength=count + 1)[1:]
+    return np.asarray(mass / max(mass.sum(), 1e-12))
+
+
 def _recesses(
-    field: Field, index: npt.NDArray[np.uint8], names: Sequence[str], total_ml: float
+    field: Field, index: npt.NDArray[np.uint8], names: Sequence[str], volumes_ml: Floats
 ) -> tuple[Recess, ...]:
-    """Size up each named part from its voxels; their volumes sum to the cavity's."""
-    count = np.bincount(index.ravel(), minlength=len(names) + 1)[1:]
+    """Size up each named part from its voxels."""
     result = []
     for i, name in enumerate(names):
         where = np.argwhere(index == i + 1)
@@ -372,7 +339,7 @@ def _recesses(
                 name=name,
                 center_mm=center,
                 normal=vectors[:, 0],
-                volume_ml=float(count[i] / max(count.sum(), 1) * total_ml),
+                volume_ml=float(volumes_ml[i]),
                 thickness_mm=float(-2.0 * depth[deep].mean()),
                 extent_mm=np.ptp(along, axis=0)[::-1] + field.spacing_mm,
             )

@@ -20,43 +20,11 @@ from injectplan.anatomy.model import (
     JointModel,
     Structure,
 )
-from injectplan.anatomy.surfaces import mask_of_surface
+from injectplan.anatomy.threeways import volumes
 from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
-from injectplan.kernels.bvh import all_hits
 from injectplan.kernels.cast import Floats
 from injectplan.measure import NOT_A_DEVICE
-
-CHORD_SPACING_MM = 0.25
-VOXEL_MM = 0.4  # below half of the thinnest slit
-
-
-def chord_volume_ml(surface: Surface, spacing_mm: float = CHORD_SPACING_MM) -> float:
-    """Volume of a closed solid from the lengths that parallel rays spend inside it.
-
-    The rays stand on a square grid of `spacing_mm`, along the axis in which the solid is shortest; each adds
-    its chords' length times the grid cell. It uses neither the voxels nor the divergence theorem.
-    """
-    if not len(surface.triangles):
-        return 0.0
-    low, high = surface.bounds_mm
-    axis = int(np.argmin(high - low))
-    first, second = (a for a in range(3) if a != axis)
-    spacing = max(spacing_mm, float(np.sqrt((high - low)[first] * (high - low)[second] / 4e6)))
-    grids = [np.arange(low[a] + 0.5 * spacing * 0.987, high[a], spacing) for a in (first, second)]
-    u, v = (g.ravel() for g in np.meshgrid(*grids, indexing="ij"))
-    origins = np.empty((len(u), 3))
-    origins[:, first], origins[:, second], origins[:, axis] = u, v, low[axis] - 1.0
-    direction = np.eye(3)[axis]
-    total = 0.0
-    for begin in range(0, len(origins), 200_000):
-        some = origins[begin : begin + 200_000]
-        offsets, ts, _ = all_hits(surface.bvh, some, np.broadcast_to(direction, some.shape))
-        count = np.diff(offsets)
-        even = np.repeat(count % 2 == 0, count)  # a ray along an edge may miss its way out: left out
-        rank = np.arange(len(ts)) - np.repeat(offsets[:-1], count)
-        total += float(np.where(rank % 2 == 1, ts, -ts)[even].sum())
-    return total * spacing * spacing / 1000.0
 
 
 def _statistics(values: Floats, areas: Floats, where: np.ndarray) -> dict[str, Any]:
@@ -113,11 +81,11 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
     """The cavity: its volume three ways, and its recesses; None where there is none."""
     if not len(cavity.surface.triangles):
         return None
-    mesh = cavity.surface.volume_ml
+    found = volumes(cavity.surface)
     return {
-        "voxel_volume_ml": voxel_volume_ml(cavity.surface),
-        "mesh_volume_ml": mesh,
-        "ray_volume_ml": chord_volume_ml(cavity.surface),
+        "voxel_volume_ml": found.voxel_ml,
+        "mesh_volume_ml": found.mesh_ml,
+        "ray_volume_ml": found.ray_ml,
         "labelled_volume_ml": labels.volume_ml("joint_cavity"),
         "resting_volume_ml": cavity.resting_volume_ml,
         "source": cavity.source,
@@ -130,15 +98,6 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
         },
         "assumed": list(cavity.assumed),
     }  # fmt: skip
-
-
-def voxel_volume_ml(surface: Surface, spacing_mm: float = VOXEL_MM) -> float:
-    """Volume of the voxels whose centres lie inside a closed solid, on a grid of its own."""
-    low, high = surface.bounds_mm
-    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
-    affine[:3, 3] = low - 0.37 * spacing_mm  # off the planes that a solid cut from a grid has its faces on
-    shape = np.ceil((high - low) / spacing_mm).astype(int) + 2
-    return float(np.count_nonzero(mask_of_surface(surface, affine, shape))) * spacing_mm**3 / 1000.0
 
 
 def meniscus_document(measured: MeniscusMeasures) -> dict[str, Any]:

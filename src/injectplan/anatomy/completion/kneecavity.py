@@ -158,7 +158,8 @@ def knee_cavity(
     crown = m.trochlea_top + size["recess_height_above_trochlea"]
     low = np.array([m.femur_low[0] - 10, m.femur_low[1] - 12, -16 * s])
     high = np.array([m.femur_high[0] + 10, m.patella_high[1] + 4, crown + 12])
-    grid = still_grid(frame, *holding(frame, low, high, build.given.get("synovial_fluid")), SPACING_MM)
+    held = holding(frame, low, high, build.given.get("synovial_fluid"))
+    grid = still_grid(frame, *held, SPACING_MM, block=BLOCK)
     coarse = _coarse_fields(build, quadriceps, patellar)
     fine, other, film = _nearby(build, grid)
     # only where the femur faces tibia, meniscus or patella: a film on all cartilage would hold 7 mL alone.

@@ -17,6 +17,7 @@ from injectplan.anatomy.model import PRIORITY, Cavity, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats32
+from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import structure
 
@@ -136,12 +137,26 @@ def add_cavity(
     if "joint_cavity" not in structures:
         structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0, cavity.assumed)
     if capsule and "joint_capsule" not in structures:
-        held = cavity.field
-        values = held.values[::every, ::every, ::every]
-        still = Grid(Frame(np.zeros(3), np.eye(3)), held.origin_mm, every * held.spacing_mm, values.shape)
+        still, values = _thinned(cavity.field, every)
         said = (f"capsule and synovium {capsule_mm:g} mm thick around the cavity",)
         surface = still.surface(values - np.float32(capsule_mm))
         structures["joint_capsule"] = made("joint_capsule", surface, 1.5, said)
+
+
+def _thinned(field: Field, every: int) -> tuple[Grid, Floats32]:
+    """Every so many points of a field along each axis, and their grid about the field's own middle."""
+    values, low = field.values, np.array(field.origin_mm)
+    for axis, n in enumerate(field.values.shape):
+        spare = (n - 1) % every
+        steps: list[slice] = [slice(None)] * 3
+        steps[axis] = slice(spare // 2, None, every)
+        part = values[tuple(steps)]
+        if spare % 2:  # the middle lies between two points
+            steps[axis] = slice(spare // 2 + 1, None, every)
+            part = np.float32(0.5) * (part + values[tuple(steps)])
+        values, low[axis] = part, low[axis] + 0.5 * spare * field.spacing_mm
+    i, j, k = values.shape
+    return Grid(Frame(np.zeros(3), np.eye(3)), low, every * field.spacing_mm, (i, j, k)), values
 
 
 def finished(

@@ -9,7 +9,7 @@ them, so the same formulas build both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -250,12 +250,22 @@ def upsample(values: Floats32, source: Grid, target: Grid) -> Floats32:
     return result
 
 
-def still_grid(frame: Frame, low_mm: npt.ArrayLike, high_mm: npt.ArrayLike, spacing_mm: float) -> Grid:
-    """Return the axis-aligned patient grid around a box of joint coordinates."""
+def still_grid(
+    frame: Frame, low_mm: npt.ArrayLike, high_mm: npt.ArrayLike, spacing_mm: float, *, block: int = 1
+) -> Grid:
+    """Return the axis-aligned patient grid around a box of joint coordinates.
+
+    It stands about the box's own middle and holds whole blocks of `block` points along each axis, so that the
+    grid of a body's mirror image is the mirrored grid, and its blocks the mirrored blocks.
+    """
     a, b = np.asarray(low_mm, float), np.asarray(high_mm, float)
     corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
     patient = frame.to_patient(corners)
-    return Grid.between(Frame(np.zeros(3), np.eye(3)), patient.min(axis=0), patient.max(axis=0), spacing_mm)
+    box = patient.min(axis=0), patient.max(axis=0)
+    grid = Grid.between(Frame(np.zeros(3), np.eye(3)), *box, spacing_mm)
+    i, j, k = (block * -(-n // block) for n in grid.shape)
+    whole = replace(grid, shape=(i, j, k))
+    return replace(whole, low_mm=whole.low_mm + 0.5 * (box[1] - whole.high_mm))
 
 
 def coordinates(target: Grid, frame: Frame) -> tuple[Floats32, Floats32, Floats32]:
