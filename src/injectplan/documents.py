@@ -137,6 +137,7 @@ _STATISTICS = _object(dict.fromkeys(("mean", "median", "p95", "sd"), _MAYBE) | {
 _DEFECT = _object(
     {"structure": _TEXT, "zone": _TEXT, "area_mm2": _MAYBE, "depth_mm": _MAYBE, "volume_ml": _MAYBE,
      "center_mm": _VECTOR},
+    {"left_mm": _MAYBE, "finding": _INTEGER},
 )  # fmt: skip
 PROVENANCE = _object(
     {"version": _TEXT, "made_at": _TEXT, "seed": _INTEGER, "inputs_sha256": _map(_TEXT), "purpose": _TEXT}

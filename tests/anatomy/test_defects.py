@@ -40,6 +40,11 @@ def whole(made):
     return joint_of(made, 5 * made.bone + made.cartilage)
 
 
+def cone_ml(half_deg, inner_mm, outer_mm):
+    """Volume of a spherical layer within a cone."""
+    return 2.0 * math.pi / 3.0 * (1.0 - math.cos(math.radians(half_deg))) * (outer_mm**3 - inner_mm**3) / 1e3
+
+
 def cap_mm2(half_deg, radius=20.0):
     return 2.0 * math.pi * radius**2 * (1.0 - math.cos(math.radians(half_deg)))
 
@@ -53,9 +58,12 @@ def test_an_ellipse_drawn_on_a_ball_has_the_area_of_its_outline(whole):
     drawn = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 23.0]), radii_mm=(6.0, 6.0))
     found = drawn_defect(drawn, *whole, plain_axes())
     assert found.area_mm2 == pytest.approx(2 * math.pi * 400 * (1 - math.sqrt(1 - 0.09)), rel=0.03)
-    assert found.depth_mm == pytest.approx(3.0, abs=0.15)
-    assert found.volume_ml == pytest.approx(found.area_mm2 * 3.0 / 1000.0, rel=0.02)
     assert found.source == "drawn"
+    # whole cartilage: nothing is lost in it, and the grade says the same
+    assert found.left_mm == pytest.approx(3.0, abs=0.1)
+    assert found.grade == "0-1"
+    assert found.depth_mm < 0.15
+    assert found.volume_ml < 0.03 * found.area_mm2 * 3.0 / 1000.0
     assert found.surface is not None
     outer = np.linalg.norm(found.surface.vertices_mm, axis=1)
     assert outer == pytest.approx(23.0, abs=0.3)
@@ -77,17 +85,27 @@ def test_a_drawing_off_the_cartilage_is_refused(whole):
         drawn_defect(other, *whole, plain_axes())
 
 
-def test_partial_loss_is_found_with_its_area_and_depth(made):
-    """A round dent of 20 degrees half angle, 1 of 3 mm left: area of the cap, depth 2 mm."""
+@pytest.mark.parametrize(
+    ("half_deg", "left_mm", "grade"), [(20.0, 1.0, "3"), (26.0, 1.0, "3"), (14.0, 1.0, "3"), (20.0, 1.8, "2")]
+)
+def test_partial_loss_is_found_with_its_area_depth_and_volume(made, half_deg, left_mm, grade):
+    """A round dent: area of the cap on the bone, depth along the normal, and the cone's own volume above what
+    is left, which on this ball is a fifth more than area times depth. A loss of 40 % is found as grade 2."""
     points, distance = coordinates(made)
-    dent = (points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(20.0))) & (distance > 21.0)
+    dent = points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(half_deg))
+    dent &= distance > 20.0 + left_mm
     structures, maps = joint_of(made, 5 * made.bone + (made.cartilage & ~dent))
     (found,) = find_defects(structures, maps, plain_axes())
     assert found.source == "thickness"
-    assert found.grade == "3"
-    assert found.area_mm2 == pytest.approx(cap_mm2(20.0), rel=0.16)
-    assert found.depth_mm == pytest.approx(2.0, abs=0.25)
-    assert found.volume_ml == pytest.approx(cap_mm2(20.0) * 2.0 / 1000.0, rel=0.2)
+    assert found.grade == grade
+    assert found.area_mm2 == pytest.approx(cap_mm2(half_deg), rel=0.1)
+    assert found.depth_mm == pytest.approx(3.0 - left_mm, abs=0.15)
+    assert found.volume_ml == pytest.approx(cone_ml(half_deg, 20.0 + left_mm, 23.0), rel=0.08)
+    drawn = Ellipse(structure="femoral_cartilage", center_mm=np.array([0.0, 0.0, 22.0]), radii_mm=(3.0, 3.0))
+    patch, ellipse = find_defects(structures, maps, plain_axes(), (drawn,))
+    assert ellipse.depth_mm == pytest.approx(3.0 - left_mm, abs=0.15)
+    assert ellipse.left_mm == pytest.approx(left_mm, abs=0.1)
+    assert patch.finding == ellipse.finding == 1
 
 
 def test_bare_bone_is_found_as_a_defect_of_full_depth(made):
@@ -97,7 +115,16 @@ def test_bare_bone_is_found_as_a_defect_of_full_depth(made):
     (found,) = find_defects(structures, maps, plain_axes())
     assert found.area_mm2 == pytest.approx(cap_mm2(18.0), rel=0.12)
     assert found.depth_mm == pytest.approx(3.0, abs=0.2)
+    assert found.volume_ml == pytest.approx(cone_ml(18.0, 20.0, 23.0), rel=0.03)
     assert found.grade == "3"
+
+
+def test_two_losses_apart_are_two_findings(made):
+    points, distance = coordinates(made)
+    holes = np.abs(points[..., 2]) / np.maximum(distance, 1e-9) > math.cos(math.radians(15.0))
+    structures, maps = joint_of(made, 5 * made.bone + (made.cartilage & ~holes))
+    one, other = find_defects(structures, maps, plain_axes())
+    assert (one.finding, other.finding) == (1, 2)
 
 
 def test_a_labelled_lesion_has_its_projected_area_and_depth(made):
@@ -147,6 +174,8 @@ def test_a_lesion_laid_bare_is_grade_4_even_open_to_the_rim(made, bay_deg):
     (bare,) = [d for d in defects if d.source == "thickness"]
     assert bare.area_mm2 == pytest.approx(cap_mm2(17.0), rel=0.06)
     assert bare.depth_mm == pytest.approx(3.0, abs=0.3)
+    assert lesion.finding == bare.finding == 1
+    assert bare.grade == "4"  # as the lesion under it tells
 
 
 def test_gaps_narrower_than_a_voxel_are_not_bare_bone_but_not_measured():

@@ -1,13 +1,14 @@
 """Defects of cartilage and bone: from a lesion label, from thickness loss, or drawn as an ellipse.
 
-Area is measured on the bone's surface, depth along its normal. A patch is given as an open surface where the
-cartilage ends (bare bone where there is none), which is what an injectate meets.
+Area is measured on the bone's surface, depth along its normal, volume by the prisms between what is left and
+what is expected. A patch is given as an open surface where the cartilage ends (on bare bone where there is
+none), which is what an injectate meets. What lies over one another is one finding, however many means saw it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,17 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from injectplan.anatomy.expected import edge_distances, expected_thickness
-from injectplan.anatomy.model import DENUDED, FAILED, OUTSIDE, CartilageMap, Defect, JointAxes, Structure
+from injectplan.anatomy.model import (
+    COVERED,
+    DENUDED,
+    FAILED,
+    OUTSIDE,
+    CartilageMap,
+    Defect,
+    JointAxes,
+    Structure,
+)
+from injectplan.anatomy.prisms import patch_volume_mm3
 from injectplan.anatomy.regions import weighted_quantile
 from injectplan.errors import UsageError
 from injectplan.frames import unit
@@ -25,12 +36,15 @@ from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Array, Bools, Floats
 
 LOSS = 0.5  # thinner than this share of what surrounds it: ICRS grade 3 begins at half the depth
+SEARCHED = 0.63  # of what is expected: less than this is looked for, so that a loss of 40 % is found
 LEAST_LOSS_MM = 0.6  # about a voxel: less, in a sheet one or two voxels thick, is the voxels' own terraces
 GROWN = 0.75  # ICRS grade 2 begins here: a patch reaches no farther
 RIM_MM = 4.0  # cartilage thins towards its edge; that is no defect
 GROWN_RIM_MM = 2.0  # a patch that was found farther in may come so near to the edge
 SMALLEST_MM2 = 20.0  # assumed: half the median osteochondral lesion of the talus
 OVER_MM = 0.5  # a lesion lies this near under the bone's surface where cartilage rests on it
+SHARED = 0.3  # of the smaller one's area: two defects that share so much are one finding (assumed)
+RAMP_MM = 1.2  # smoothing turns a step into a ramp; half of it lies outside of a border at half its height
 FARTHEST_MM = 15.0  # a drawn centre farther from its cartilage is a mistake
 LESION_OF = {
     "femoral_lesion": ("femoral_cartilage", "femoral_head_cartilage"),
@@ -67,21 +81,57 @@ class Ellipse:
     radii_mm: tuple[float, float]
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A defect with the vertices of the bone that it lies on or over; none where no bone carries it."""
+
+    defect: Defect
+    bone: str = ""
+    where: Bools | None = None
+
+
 def find_defects(
     structures: Mapping[str, Structure],
     cartilage: Mapping[str, CartilageMap],
     axes: JointAxes,
     drawn: Sequence[Drawn] = (),
 ) -> tuple[Defect, ...]:
-    """Return all defects: labelled lesions, then patches of thickness loss, then those drawn."""
-    found = [
-        labelled_defect(structures[name], cartilage, structures) for name in LESION_OF if name in structures
-    ]
+    """Return all defects: labelled lesions, then patches of thickness loss, then those drawn.
+
+    Those that lie over one another bear the same `finding`, and the gravest grade that one of them shows: a
+    bare patch over a lesion of the bone is grade 4, which its thickness alone does not tell.
+    """
+    found = [_labelled(structures[name], cartilage, structures) for name in LESION_OF if name in structures]
     for measured in cartilage.values():
         if measured.trustworthy:
-            found += thickness_defects(measured, structures[measured.bone].surface)
-    found += [drawn_defect(ellipse, structures, cartilage, axes) for ellipse in drawn]
-    return tuple(found)
+            found += _by_thickness(measured, structures[measured.bone].surface)
+    found += [_drawn(ellipse, structures, cartilage, axes) for ellipse in drawn]
+    return _joined(found, structures)
+
+
+def _joined(found: Sequence[_Found], structures: Mapping[str, Structure]) -> tuple[Defect, ...]:
+    """Number the findings and give each one's defects its gravest grade."""
+    pairs = [(i, j) for i, one in enumerate(found) for j in range(i) if _same(one, found[j], structures)]
+    links = np.array(pairs, np.int64).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(len(found), len(found)))
+    number = connected_components(graph, directed=False)[1] if found else np.zeros(0, int)
+    _, first = np.unique(number, return_index=True)
+    order = {int(number[at]): place for place, at in enumerate(sorted(first), start=1)}
+    result = []
+    for one, own in zip(found, number, strict=True):
+        grades = [f.defect.grade for f, n in zip(found, number, strict=True) if n == own]
+        gravest = max((g for g in grades if g is not None), default=None)
+        result.append(replace(one.defect, finding=order[int(own)], grade=gravest))
+    return tuple(result)
+
+
+def _same(one: _Found, other: _Found, structures: Mapping[str, Structure]) -> bool:
+    """Whether two defects lie over one another: they share 0.3 of the smaller one's area."""
+    if one.where is None or other.where is None or one.bone != other.bone:
+        return False
+    areas = structures[one.bone].surface.vertex_areas_mm2
+    smaller = min(float(areas[one.where].sum()), float(areas[other.where].sum()))
+    return smaller > 0.0 and float(areas[one.where & other.where].sum()) >= SHARED * smaller
 
 
 def _zone(measured: CartilageMap, where: Bools, areas: Floats) -> str:
@@ -109,6 +159,13 @@ def _lesion_direction(lesion: Surface, bone: Surface) -> Floats:
 def labelled_defect(
     lesion: Structure, cartilage: Mapping[str, CartilageMap], structures: Mapping[str, Structure]
 ) -> Defect:
+    """Measure a labelled lesion by itself; see `find_defects`."""
+    return _labelled(lesion, cartilage, structures).defect
+
+
+def _labelled(
+    lesion: Structure, cartilage: Mapping[str, CartilageMap], structures: Mapping[str, Structure]
+) -> _Found:
     """Measure a labelled lesion: projected area, how deep it reaches under the bone's surface, volume, zone.
 
     It is ICRS grade 4 where most of the bone over it is bare, else ungraded.
@@ -116,6 +173,7 @@ def labelled_defect(
     surface = lesion.surface
     center = np.average(surface.vertices_mm, axis=0, weights=surface.vertex_areas_mm2)
     zone, grade, normal = "unknown", None, np.array([0.0, 0.0, 1.0])
+    carrier, over, left = "", None, float("nan")
     near = [cartilage[n] for n in LESION_OF[lesion.name] if n in cartilage]
     if near:
         measured = min(near, key=lambda m: _gap(m, structures, center))
@@ -126,7 +184,8 @@ def labelled_defect(
         gap, _, _ = nearest_points(surface.bvh, bone.vertices_mm[inside], OVER_MM)
         over[inside] = np.isfinite(gap)
         if over.any():
-            zone = _zone(measured, over, bone.vertex_areas_mm2)
+            zone, carrier = _zone(measured, over, bone.vertex_areas_mm2), measured.bone
+            left = _left(measured, bone, over)
             bare = bone.vertex_areas_mm2[over & (measured.state == DENUDED)].sum()
             grade = "4" if bare > 0.5 * bone.vertex_areas_mm2[over].sum() else None
         depth = float(nearest_points(bone.bvh, surface.vertices_mm)[0].max())
@@ -135,11 +194,21 @@ def labelled_defect(
         depth = float(height.max() - height.min())
     facing = surface._crosses @ normal
     volume = lesion.voxel_volume_ml if np.isfinite(lesion.voxel_volume_ml) else surface.volume_ml
-    return Defect(
+    defect = Defect(
         structure=lesion.name, zone=zone, center_mm=center, area_mm2=float(0.25 * np.abs(facing).sum()),
-        depth_mm=depth, volume_ml=volume, grade=grade, source="label",
+        depth_mm=depth, volume_ml=volume, grade=grade, source="label", left_mm=left,
         surface=surface,
     )  # fmt: skip
+    return _Found(defect, carrier, over if carrier else None)
+
+
+def _left(measured: CartilageMap, bone: Surface, where: Bools) -> float:
+    """Mean thickness of what is left over a patch, bare bone as none; NaN where nothing is known."""
+    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)[where]
+    known = np.isfinite(left)
+    if not known.any():
+        return float("nan")
+    return float(np.average(left[known], weights=bone.vertex_areas_mm2[where][known]))
 
 
 def _gap(measured: CartilageMap, structures: Mapping[str, Structure], center: Floats) -> float:
@@ -148,17 +217,22 @@ def _gap(measured: CartilageMap, structures: Mapping[str, Structure], center: Fl
 
 
 def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
-    """Patches of bare bone, or of cartilage worn to under half of what is expected there.
+    """Patches of bare bone, or of cartilage worn to under 0.63 of what is expected there.
 
-    A patch is looked for where less than half is left (at the rim bare bone alone counts) and grows over all
-    that lies lower than half-way between its floor and what is expected. ICRS grade 3 for loss of more than
-    half the depth down to bare bone; whether the bone plate itself is broken (4) does not show in thickness.
+    A patch is looked for where that much is lost (at the rim bare bone alone counts) and grows over all that
+    lies lower than half-way between its floor and what is expected. ICRS grade 2 for loss of up to half the
+    depth, 3 for more, down to bare bone; whether the bone plate itself is broken (4) does not show in
+    thickness.
     """
+    return [found.defect for found in _by_thickness(measured, bone)]
+
+
+def _by_thickness(measured: CartilageMap, bone: Surface) -> list[_Found]:
     edge = edge_distances(measured, bone)
     expected = expected_thickness(measured, bone, edge)
     bare = measured.state == DENUDED
     share = np.where(bare, 0.0, measured.thickness_mm / expected)
-    thin = (share < LOSS) & (expected - measured.thickness_mm > LEAST_LOSS_MM)
+    thin = (share < SEARCHED) & (expected - measured.thickness_mm > LEAST_LOSS_MM)
     seed = bare | (thin & (edge > RIM_MM))
     if not seed.any():
         return []
@@ -170,7 +244,7 @@ def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
         found += [
             _loss(measured, bone, whole, expected) for whole in _patches(bone, _filled(bone, lost), seed)
         ]
-    return sorted(found, key=lambda d: -d.area_mm2)
+    return sorted(found, key=lambda f: -f.defect.area_mm2)
 
 
 def _finite(bone: Surface, where: Bools, share: Floats) -> Floats:
@@ -183,20 +257,35 @@ def _filled(bone: Surface, where: Bools) -> Bools:
     return where | ~_of_least_area(bone, rest, SMALLEST_MM2) & rest
 
 
-def _loss(measured: CartilageMap, bone: Surface, where: Bools, expected: Floats) -> Defect:
+def _loss(measured: CartilageMap, bone: Surface, where: Bools, expected: Floats) -> _Found:
     """Measure a patch of lost cartilage; where no ray measured what is left, it says nothing of the depth."""
     areas = bone.vertex_areas_mm2
-    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)[where]
-    depth = np.maximum(expected[where] - left, 0.0)
-    known = np.isfinite(depth)
-    mean = float(np.average(depth[known], weights=areas[where][known]))
-    return Defect(
+    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)
+    depth = np.maximum(expected - left, 0.0)
+    known = where & np.isfinite(depth)
+    share = weighted_quantile((left / expected)[known], areas[known], 0.1)
+    defect = Defect(
         structure=measured.name, zone=_zone(measured, where, areas),
         center_mm=np.average(bone.vertices_mm[where], axis=0, weights=areas[where]),
         area_mm2=float(areas[where].sum()), depth_mm=float(depth[known].max()),
-        volume_ml=mean * float(areas[where].sum()) / 1000.0, grade="3", source="thickness",
+        volume_ml=_lost_ml(measured, bone, where, left, expected),
+        grade="3" if share < LOSS else "2", source="thickness", left_mm=_left(measured, bone, where),
         surface=_patch(measured, bone, where),
     )  # fmt: skip
+    return _Found(defect, measured.bone, where)
+
+
+def _lost_ml(measured: CartilageMap, bone: Surface, where: Bools, left: Floats, expected: Floats) -> float:
+    """Volume between what is left and what is expected, over a patch and the foot of the ramp around it."""
+    depth = np.where(where, np.maximum(expected - left, 0.0), expected - left)
+    ring = np.flatnonzero((measured.state == COVERED) & ~where & np.isfinite(depth))
+    inner = cKDTree(bone.vertices_mm[where])
+    gap, _ = inner.query(bone.vertices_mm[ring], distance_upper_bound=RAMP_MM)
+    around = np.zeros(len(where), bool)
+    around[ring[np.isfinite(gap)]] = True
+    volume = patch_volume_mm3(bone, left, left + depth, where)
+    foot = patch_volume_mm3(bone, left, left + depth, around) if around.any() else 0.0
+    return (volume + max(foot, 0.0)) / 1000.0
 
 
 def thickness_grade(measured: CartilageMap, bone: Surface, where: Bools) -> str | None:
@@ -271,10 +360,20 @@ def drawn_defect(
     cartilage: Mapping[str, CartilageMap],
     axes: JointAxes,
 ) -> Defect:
-    """Measure an ellipse drawn on a cartilage; its depth is the cartilage that is there.
+    """Measure an ellipse drawn on a cartilage: what is lost in it; on whole cartilage that is nothing.
 
+    depth_mm : of the deepest tenth, as the grade goes by it.  left_mm : the cartilage that is there.
     Raises UsageError when the cartilage is not in the model or the centre lies far from it.
     """
+    return _drawn(ellipse, structures, cartilage, axes).defect
+
+
+def _drawn(
+    ellipse: Drawn,
+    structures: Mapping[str, Structure],
+    cartilage: Mapping[str, CartilageMap],
+    axes: JointAxes,
+) -> _Found:
     name = ellipse.structure
     if name not in structures:
         known = ", ".join(sorted(n for n, s in structures.items() if s.risk == "cartilage")) or "none"
@@ -285,22 +384,27 @@ def drawn_defect(
         surface = structures[name].surface
         where, center = _ellipse(surface, ellipse, axes, np.ones(len(surface.vertices_mm), bool))
         kept = surface.triangles[where[surface.triangles].all(axis=1)]
-        return Defect(
+        return _Found(Defect(
             structure=name, zone="all", center_mm=center,
             area_mm2=float(surface.vertex_areas_mm2[where].sum()),
             depth_mm=float("nan"), volume_ml=float("nan"), grade=None, source="drawn",
             surface=Surface(surface.vertices_mm, kept),
-        )  # fmt: skip
+        ))  # fmt: skip
     measured = cartilage[name]
     bone = structures[measured.bone].surface
     where, center = _ellipse(bone, ellipse, axes, measured.state != OUTSIDE)
-    areas = bone.vertex_areas_mm2[where]
-    thickness = measured.thickness_mm[where]
-    known_depth = np.isfinite(thickness).any()
-    return Defect(
-        structure=name, zone=_zone(measured, where, bone.vertex_areas_mm2), center_mm=center,
-        area_mm2=float(areas.sum()), depth_mm=float(np.nanmax(thickness)) if known_depth else float("nan"),
-        volume_ml=float(np.nansum(thickness * areas)) / 1000.0, source="drawn",
-        grade=thickness_grade(measured, bone, where),
+    left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)
+    lost = expected_thickness(measured, bone) - left
+    known = where & np.isfinite(lost)
+    areas = bone.vertex_areas_mm2
+    # signed: what scatters about what is expected is no loss; whole cartilage has none
+    volume = patch_volume_mm3(bone, left, left + lost, where) / 1000.0
+    defect = Defect(
+        structure=name, zone=_zone(measured, where, areas), center_mm=center,
+        area_mm2=float(areas[where].sum()),
+        depth_mm=max(weighted_quantile(lost[known], areas[known], 0.9), 0.0) if known.any() else np.nan,
+        volume_ml=max(volume, 0.0) if known.any() else np.nan, source="drawn",
+        grade=thickness_grade(measured, bone, where), left_mm=_left(measured, bone, where),
         surface=_patch(measured, bone, where),
     )  # fmt: skip
+    return _Found(defect, measured.bone, where)

@@ -20,6 +20,7 @@ from injectplan.anatomy.model import (
     JointModel,
     Structure,
 )
+from injectplan.anatomy.prisms import prism_volumes_mm3
 from injectplan.anatomy.threeways import volumes
 from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
@@ -40,12 +41,13 @@ def _statistics(values: Floats, areas: Floats, where: np.ndarray) -> dict[str, A
 def cartilage_document(measured: CartilageMap, bone: Surface) -> dict[str, Any]:
     """One cartilage: thickness along the normal and nearest, coverage, bare area, volume, regions.
 
-    Regions' areas sum to the whole's. Their volumes share the whole's by thickness times area, so they sum
-    to it as well.
+    Regions' areas sum to the whole's. Their volumes share the whole's by the prisms that stand on them, so
+    they sum to it as well.
     """
     areas = bone.vertex_areas_mm2
     inside, covered = measured.state != OUTSIDE, measured.state == COVERED
-    prisms = np.nan_to_num(measured.thickness_mm) * areas
+    heights = np.nan_to_num(measured.thickness_mm)
+    prisms = np.maximum(prism_volumes_mm3(bone, np.zeros(len(heights)), heights), 0.0) * covered
     whole = float(prisms.sum())
     document = _part(measured, areas, inside) | {
         "volume_ml": measured.volume_ml,
@@ -114,7 +116,8 @@ def defect_document(defect: Defect) -> dict[str, Any]:
     document = {
         "structure": defect.structure, "zone": defect.zone, "area_mm2": defect.area_mm2,
         "depth_mm": defect.depth_mm, "volume_ml": defect.volume_ml, "center_mm": defect.center_mm,
-        "grade": defect.grade, "source": defect.source,
+        "grade": defect.grade, "source": defect.source, "left_mm": defect.left_mm,
+        "finding": defect.finding,
     }  # fmt: skip
     if not np.isfinite(defect.depth_mm):
         document["reason"] = "this cartilage's thickness is not measured"

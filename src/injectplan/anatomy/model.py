@@ -153,7 +153,11 @@ class CartilageMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Defect:
-    """A cartilage defect or bone lesion: where, how large, how deep."""
+    """A cartilage defect or bone lesion: where, how large, how deep.
+
+    left_mm : mean thickness of the cartilage that is left in it, NaN where that is not measured.
+    finding : defects of one number are one finding, seen by different means; 0 where nobody asked.
+    """
 
     structure: str
     zone: str
@@ -164,6 +168,8 @@ class Defect:
     grade: str | None
     source: Literal["label", "thickness", "drawn"]
     surface: Surface | None = None
+    left_mm: float = float("nan")
+    finding: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -135,7 +135,8 @@ class _Writer:
         return {
             "structure": d.structure, "zone": d.zone, "center_mm": self.put(d.center_mm),
             "area_mm2": d.area_mm2, "depth_mm": d.depth_mm, "volume_ml": d.volume_ml, "grade": d.grade,
-            "source": d.source, "surface": self.surface(d.surface),
+            "source": d.source, "surface": self.surface(d.surface), "left_mm": d.left_mm,
+            "finding": d.finding,
         }  # fmt: skip
 
     def labels(self, m: LabelMap) -> _Json:
@@ -245,6 +246,7 @@ class _Reader:
         kept = {
             k: data[k] for k in ("structure", "zone", "area_mm2", "depth_mm", "volume_ml", "grade", "source")
         }
+        kept |= {k: data[k] for k in ("left_mm", "finding") if k in data}  # older joints have none
         return Defect(center_mm=self.get(data["center_mm"]), surface=self.surface(data["surface"]), **kept)
 
     def labels(self, data: _Json) -> LabelMap:

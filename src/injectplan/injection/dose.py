@@ -141,9 +141,10 @@ def deposit(
         on_cartilage += float(dose @ area)
     scale = min(1.0, settled / on_cartilage) if on_cartilage > 0.0 else 1.0
     on_cartilage *= scale
-    histograms, on_defect = {}, 0.0
+    histograms = {}
     for name, (dose, area, _, free) in doses.items():
         histograms[name] = histogram(scale * dose[free] * 100.0, area[free])
+    reached: dict[str, Bools] = {}  # defects of one place, seen by two means, are counted once
     for number, defect in enumerate(joint.defects, start=1):
         if defect.structure in doses:
             dose, area, surface, free = doses[defect.structure]
@@ -151,7 +152,8 @@ def deposit(
             if part.any():
                 key = f"defect_{number}_{defect.structure}"
                 histograms[key] = histogram(scale * dose[part] * 100.0, area[part])
-                on_defect += scale * float(dose[part] @ area[part])
+                reached[defect.structure] = part | reached.get(defect.structure, part)
+    on_defect = sum(scale * float(doses[n][0][part] @ doses[n][1][part]) for n, part in reached.items())
     balance = {
         "on_cartilage": on_cartilage, "on_defect": min(on_defect, on_cartilage),
         "on_other_surface": settled - on_cartilage, "suspended": cells - settled,
