@@ -11,14 +11,20 @@ from scipy import stats
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.completion.ankle import ANKLE
 from injectplan.anatomy.completion.sampling import (
+    ENVELOPES,
     UNMOVED,
     Completions,
     draw_sizes,
     sample_completions,
+    shift_of,
     with_spread,
 )
-from injectplan.anatomy.model import JointModel, Subject
+from injectplan.anatomy.completion.sliding import Bones, Cover, slid
+from injectplan.anatomy.completion.solids import Frame, Grid, ball
+from injectplan.anatomy.model import JointModel, Structure, Subject
 from injectplan.errors import UsageError
+from injectplan.imaging.values import Surface
+from injectplan.kernels.bvh import signed_distances
 from injectplan.phantoms import make_phantom
 
 
@@ -90,6 +96,89 @@ def test_the_planner_s_uncertainty_is_that_of_the_draws_and_never_less_than_stat
         assert new == pytest.approx(max(one.placement_sd_mm, np.sqrt(away.mean())))
         grown += new > one.placement_sd_mm
     assert grown > 0
+
+
+def _hip() -> JointModel:
+    phantom = make_phantom("hip", {"spacing_mm": 2.0, "slice_mm": 2.0})
+    return build_joint(phantom.labelmap, kind="hip", side="right", subject=Subject(bmi=25.0, sex="male"))
+
+
+def _knee() -> JointModel:
+    phantom = make_phantom("knee", {"spacing_mm": 2.0, "slice_mm": 2.0, "shaft_mm": 60.0})
+    return build_joint(phantom.labelmap, kind="knee", side="right", subject=Subject(bmi=25.0, sex="male"))
+
+
+def _depth_in(surface: Surface, points_mm: np.ndarray) -> float:
+    """How deep the deepest of some points lies in a closed surface, mm; 0 where none does."""
+    low, high = surface.bounds_mm
+    near = points_mm[((points_mm > low) & (points_mm < high)).all(axis=1)]
+    return max(0.0, -float(signed_distances(surface.bvh, near).min())) if len(near) else 0.0
+
+
+@pytest.mark.parametrize("kind", ["ankle", "hip", "knee"])
+def test_no_draw_lies_in_bone_or_outside_of_the_skin(kind):
+    joint = {"ankle": _ankle, "hip": _hip, "knee": _knee}[kind]()
+    drawn = _drawn(6) if kind == "ankle" else sample_completions(joint, 4, 5, spacing_mm=4.0)
+    bones = {n: s.surface for n, s in joint.structures.items() if s.risk == "bone"}
+    for one in drawn.draws:
+        skin = one["skin"].surface
+        for name, made in one.items():
+            if name in (*ENVELOPES, *bones):
+                continue
+            points = made.surface.vertices_mm
+            for bone, surface in bones.items():
+                assert _depth_in(surface, points) < 0.5, (name, bone)
+            assert signed_distances(skin.bvh, points).max() < 0.0, name
+    assert drawn.slid  # what would have left its room is told
+    assert max(drawn.slid.values()) <= len(drawn.draws)
+
+
+def test_a_vessel_s_place_spreads_as_stated_where_it_is_free():
+    """Across the limb before the ankle nothing is in the way of the deep fibular nerve."""
+    joint = _ankle()
+    frame = Frame.of(joint.axes)
+    bones = Bones.of(frame, joint.structures)
+    nerve = joint.structures["deep_fibular_nerve"]
+    fascia = Cover.of(frame, joint.structures["deep_fascia"].surface)
+    fat = Cover.of(frame, joint.structures["subcutaneous_fat"].surface)
+    middle = nerve.surface.vertices_mm.mean(axis=0)
+    found = []
+    for i in range(150):
+        shift = shift_of(nerve.name, nerve.placement_sd_mm, i, 3)
+        made, _ = slid(nerve.surface, shift, bones, fascia, fat)
+        found.append((made.vertices_mm.mean(axis=0) - middle) @ joint.axes.lateral)
+    assert stats.kstest(found, stats.norm(0.0, nerve.placement_sd_mm).cdf).pvalue > 1e-2
+    assert np.std(found) == pytest.approx(nerve.placement_sd_mm, rel=0.12)
+
+
+def _ball(center: tuple[float, float, float], radii: tuple[float, float, float]) -> Surface:
+    grid = Grid.between(Frame(np.zeros(3), np.eye(3)), np.subtract(center, radii) - 3.0,
+                        np.add(center, radii) + 3.0, 1.0)  # fmt: skip
+    return grid.surface(ball(grid, center, radii))
+
+
+def test_a_ball_slides_along_a_bone_and_keeps_what_is_free_of_its_way():
+    """Moved 12 mm along a flat bone and 9 into it from 2 above, it goes 12 mm along it and 2 down."""
+    frame = Frame(np.zeros(3), np.eye(3))
+    bone = _ball((0.0, 0.0, -20.0), (150.0, 150.0, 20.0))
+    info = Structure(name="femur", surface=bone, tissue="cortical_bone", risk="bone", source="segmented",
+                     priority=90)  # fmt: skip
+    room = Cover.of(frame, _ball((0.0, 0.0, 0.0), (90.0, 90.0, 90.0)))
+    cord = _ball((-6.0, 0.0, 4.0), (2.0, 2.0, 2.0))
+    flat = Bones.of(frame, {"femur": info})
+    free, none = slid(cord, (12.0, 0.0, 5.0), flat, room, room)
+    assert np.abs(free.vertices_mm - cord.vertices_mm - [12.0, 0.0, 5.0]).max() < 1e-6
+    assert none == 0.0
+    made, push = slid(cord, (12.0, 0.0, -9.0), flat, room, room)
+    gone = (made.vertices_mm - cord.vertices_mm).mean(axis=0)
+    assert gone[0] == pytest.approx(12.0, abs=0.5)
+    assert gone[2] == pytest.approx(-2.0, abs=0.5)
+    assert push == pytest.approx(7.0, abs=0.6)
+    assert made.volume_ml == pytest.approx(cord.volume_ml, rel=0.05)  # it is not flattened
+    assert signed_distances(bone.bvh, made.vertices_mm).min() > -0.05
+    # and a body's cover holds what is moved out through it
+    out, _ = slid(cord, (0.0, 0.0, 150.0), flat, room, room)
+    assert np.linalg.norm(out.vertices_mm, axis=1).max() < 90.0
 
 
 def test_segmented_bones_do_not_move_and_no_draws_are_refused():

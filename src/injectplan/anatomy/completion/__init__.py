@@ -13,6 +13,7 @@ from injectplan.measure import Notice
 
 if TYPE_CHECKING:
     from injectplan.anatomy.completion.skin import SeenSkin
+    from injectplan.anatomy.completion.solids import Drafts
 
 Mode = Literal["auto", "none"]
 Progress = Callable[[str, float], None]
@@ -45,6 +46,7 @@ def complete_joint(
     parameters: Mapping[str, float] | None = None,
     seed: int = 0,
     skin: SeenSkin | None = None,
+    drafts: Drafts | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build what was not segmented; what was is kept as it is.
@@ -53,6 +55,7 @@ def complete_joint(
     parameters : overrides by name, e.g. effusion_ml, or any name of the joint's table of dimensions.
     seed : for the joints whose completion draws; the same seed gives the same joint.
     skin : as an image shows it; None where none was given. A segmented skin counts without it.
+    drafts : given where the joint is drawn many times: coarser grids, shared distances, no label map.
 
     Raises EmptyStructureError when a bone that the completion stands on is missing, ContradictionError when
     the side is not that of the axes.
@@ -66,14 +69,16 @@ def complete_joint(
         from injectplan.anatomy.completion.knee import complete_knee
 
         return complete_knee(
-            axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress
+            axes, segmented, subject, mode=mode, parameters=given, skin=skin, drafts=drafts, progress=progress
         )
     if kind == "hip":
         from injectplan.anatomy.completion.hip import complete_hip
 
         return complete_hip(
-            axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress
+            axes, segmented, subject, mode=mode, parameters=given, skin=skin, drafts=drafts, progress=progress
         )
     from injectplan.anatomy.completion.ankle import complete_ankle
 
-    return complete_ankle(axes, segmented, subject, mode=mode, parameters=given, skin=skin, progress=progress)
+    return complete_ankle(
+        axes, segmented, subject, mode=mode, parameters=given, skin=skin, drafts=drafts, progress=progress
+    )

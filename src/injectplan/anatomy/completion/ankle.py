@@ -18,6 +18,7 @@ from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
+    Drafts,
     Frame,
     Grid,
     curve,
@@ -91,9 +92,7 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
     soft = build.distance(build.soft_given, g, 12.0)
     core = smooth_min(core, soft - np.float32(1.0), 5.0)
-    return np.minimum(
-        levelled(core, g.spacing_mm), np.minimum(bones - np.float32(2.0), soft - np.float32(0.8))
-    )
+    return np.minimum(levelled(core, g), np.minimum(bones - np.float32(2.0), soft - np.float32(0.8)))
 
 
 def _of_person(subject: Subject) -> dict[str, Dimension]:
@@ -258,6 +257,7 @@ def complete_ankle(
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
     skin: SeenSkin | None = None,
+    drafts: Drafts | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build an ankle's unsegmented tissues and its cavity; see `complete_joint`.
@@ -269,7 +269,7 @@ def complete_ankle(
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
     sizes = sizes_of(_of_person(subject), given, said)
-    frame = Frame.of(axes)
+    frame = Frame.of(axes, drafts)
     talus = frame.to_joint(segmented["talus"].surface.vertices_mm)
     scale = float(np.clip(np.ptp(talus[:, 0]) / DRAWN_WIDTH_MM, 0.7, 1.4))
     tibia = frame.to_joint(segmented["tibia"].surface.vertices_mm)

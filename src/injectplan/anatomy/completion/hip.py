@@ -18,6 +18,7 @@ from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
+    Drafts,
     Frame,
     Grid,
     curve,
@@ -153,9 +154,7 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
     soft = build.distance(build.soft_given, g, 12.0)
     core = smooth_min(core, soft - np.float32(1.5), 6.0)
-    return np.minimum(
-        levelled(core, g.spacing_mm), np.minimum(bones - np.float32(3.0), soft - np.float32(1.2))
-    )
+    return np.minimum(levelled(core, g), np.minimum(bones - np.float32(3.0), soft - np.float32(1.2)))
 
 
 def _spine(build: Build, s: float) -> Floats:
@@ -303,6 +302,7 @@ def complete_hip(
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
     skin: SeenSkin | None = None,
+    drafts: Drafts | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build a hip's unsegmented tissues and its cavity; see `complete_joint`.
@@ -314,7 +314,7 @@ def complete_hip(
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
     sizes = sizes_of(HIP, given, said)
-    frame = Frame.of(axes)
+    frame = Frame.of(axes, drafts)
     femur = frame.to_joint(segmented["femur"].surface.vertices_mm)
     near = np.linalg.norm(femur, axis=1)
     scale = float(np.median(near[near < np.quantile(near, 0.02) * 1.15])) / DRAWN_RADIUS_MM

@@ -26,7 +26,7 @@ from injectplan.anatomy.completion.kneetendons import (
 )  # fmt: skip
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
-from injectplan.anatomy.completion.solids import Frame
+from injectplan.anatomy.completion.solids import Drafts, Frame
 from injectplan.anatomy.model import JointAxes, Structure, Subject
 
 
@@ -38,6 +38,7 @@ def complete_knee(
     mode: Mode = "auto",
     parameters: Mapping[str, float] | None = None,
     skin: SeenSkin | None = None,
+    drafts: Drafts | None = None,
     progress: Progress | None = None,
 ) -> Completed:
     """Build a knee's unsegmented tissues and its cavity; see `complete_joint`.
@@ -47,7 +48,7 @@ def complete_knee(
     need("knee", NEEDED, segmented)
     say = progress or (lambda label, share: None)
     sizes = knee_sizes(subject, parameters or {})
-    build = Build(Frame.of(axes), sizes, segmented, skin=skin)
+    build = Build(Frame.of(axes, drafts), sizes, segmented, skin=skin)
     say("distances to the bones", 0.0)
     shape_limb(build)
     if mode == "auto":

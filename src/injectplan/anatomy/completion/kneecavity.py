@@ -181,7 +181,7 @@ def knee_cavity(
     resting_ml, said = size["resting_fluid"], "normal 5-8 mL, other texts 2-4"
     if seen is not None:
         rest, resting_ml = with_fluid(
-            rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml, SPACING_MM
+            rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml, grid.spacing_mm
         )
         said = "the fluid that was segmented, and normal folds beside it"
     clear = np.where(walls < BAND_MM, walls, np.maximum(p.bones, np.float32(BAND_MM)))

@@ -45,7 +45,7 @@ def limb_core(build: Build) -> Floats32:
         core = smooth_min(core, build.distance(name) - np.float32(1.2), 5.0 * s)
     core = smooth_min(core, quadriceps_tendon(build, g) - np.float32(0.2), 5.0 * s)
     core = smooth_min(core, patellar_tendon(build, g) - np.float32(0.2), 5.0 * s)
-    core = ndimage.gaussian_filter(core, 0.9, mode="nearest")
+    core = ndimage.gaussian_filter(core, 0.9 / g.frame.coarser, mode="nearest")
     slope = np.sqrt(sum(d * d for d in np.gradient(core, g.spacing_mm)))
     core = core / np.clip(slope, 0.5, 1.5)
     # smoothing may not bring a bone or tendon out
@@ -87,9 +87,9 @@ def shape_limb(build: Build) -> None:
     """Draw skin and limb, and fit both to a skin that was seen: `solids` get "skin" and "core"."""
     size = build.sizes
     core = limb_core(build)
-    fat = ndimage.gaussian_filter(fat_over_limb(build), 3.0, mode="nearest")
+    fat = ndimage.gaussian_filter(fat_over_limb(build), 3.0 / build.frame.coarser, mode="nearest")
     outer = core - fat
-    outer = ndimage.gaussian_filter(outer, 1.0, mode="nearest")
+    outer = ndimage.gaussian_filter(outer, 1.0 / build.frame.coarser, mode="nearest")
     drawn = np.minimum(outer, core - np.float32(1.5)) - np.float32(size["skin_thickness"])
     build.solids["skin"], build.solids["core"] = build.skin_and_core(build.coarse, drawn, core, 4.0)
 

@@ -122,7 +122,7 @@ class Build(Making):
         """Skin ⊃ fat ⊃ fascia ⊃ muscle around the limb's core; returns the core as a skin seen leaves it."""
         fat = np.asarray(fat_mm, np.float32)
         away = ndimage.distance_transform_edt(core >= 0) * self.grid.spacing_mm - 0.5 * self.grid.spacing_mm
-        far = ndimage.gaussian_filter(away.astype(np.float32), 1.0, mode="nearest")
+        far = ndimage.gaussian_filter(away.astype(np.float32), 1.0 / self.frame.coarser, mode="nearest")
         near = ramp(core, 6.0, 2.0)  # an implicit value is mm near its surface only
         core = np.asarray(core * near + far * (1 - near), np.float32)
         skin, core = self.skin_and_core(self.grid, core - fat - np.float32(skin_mm), core, 3.0)
@@ -133,10 +133,10 @@ class Build(Making):
         return core
 
 
-def levelled(core: Floats32, spacing_mm: float) -> Floats32:
+def levelled(core: Floats32, grid: Grid) -> Floats32:
     """Smooth an envelope and scale it to about mm near its surface."""
-    core = ndimage.gaussian_filter(core, 1.0, mode="nearest")
-    slope = np.sqrt(sum(d * d for d in np.gradient(core, spacing_mm)))
+    core = ndimage.gaussian_filter(core, 1.0 / grid.frame.coarser, mode="nearest")
+    slope = np.sqrt(sum(d * d for d in np.gradient(core, grid.spacing_mm)))
     return np.asarray(core / np.clip(slope, 0.5, 1.6), np.float32)
 
 

@@ -15,7 +15,7 @@ from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, ski
 from injectplan.anatomy.completion.solids import Frame, Grid
 from injectplan.anatomy.model import PRIORITY, Cavity, Structure
 from injectplan.errors import EmptyStructureError
-from injectplan.imaging.values import Surface
+from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.cast import Floats32
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
@@ -23,6 +23,7 @@ from injectplan.structures import structure
 
 SEEN_SHARE = 0.5  # from this share of the skin near the joint on, it counts as seen
 WHOLE_SHARE = 0.98
+_NO_LABELS = LabelMap(affine=np.eye(4), labels=np.zeros((2, 2, 2), np.uint16), names={})  # of a draft
 DEEP_LAYERS = ("named_muscle", "tendon", "vessel", "nerve")
 IN_THE_FAT = (
     "great_saphenous_vein", "small_saphenous_vein", "superficial_epigastric_artery", "saphenous_nerve",
@@ -178,7 +179,7 @@ def finished(
     return Completed(
         structures=structures,
         cavity=cavity,
-        labels=paint_labels(structures, over, label_spacing_mm),
+        labels=_NO_LABELS if over.frame.drafts else paint_labels(structures, over, label_spacing_mm),
         notices=tuple(build.notices),
         assumed=(*build.sizes.assumed, *build.said, *assumed, *cavity.assumed),
     )

@@ -2,29 +2,38 @@
 
 A draw changes two things. Sizes (thicknesses, widths, volumes) are drawn from each `Dimension`, a normal
 cut off at the dimension's bounds. Then each completed structure, or bundle of structures that travel
-together, is moved by a normal shift whose spread along every axis is its `placement_sd_mm`. Envelopes and the
-cavity follow the drawn sizes and the bones and are not shifted.
+together, is moved by a normal shift whose spread along every axis is its `placement_sd_mm`; where that would
+lead into bone or out of the body it slides along them (`sliding`), which is told per structure. Envelopes,
+cartilage, shafts and the cavity follow the drawn sizes and the bones and are not shifted.
+
+Draws are built on grids 1.6 times as coarse as a plan's joint.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
 from scipy.special import ndtr, ndtri
 
 from injectplan.anatomy.completion import complete_joint
 from injectplan.anatomy.completion.ankle import ANKLE
 from injectplan.anatomy.completion.dimensions import KNEE, KNEE_FAT, Dimension
 from injectplan.anatomy.completion.hip import HIP
+from injectplan.anatomy.completion.making import IN_THE_FAT
+from injectplan.anatomy.completion.sliding import MOVED_BACK_MM, Bones, Cover, kept_in, slid
+from injectplan.anatomy.completion.solids import Drafts, Frame
 from injectplan.anatomy.model import JointModel, Kind, Structure
 from injectplan.errors import UsageError
-from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import signed_distances
 from injectplan.kernels.cast import Floats, Floats32
 from injectplan.kernels.chance import hash64, normal_at, uniform_at
-from injectplan.kernels.solids import paint_inside
+from injectplan.kernels.solids import inside_grid
+from injectplan.structures import structure
 
 TABLES: Mapping[Kind, Mapping[str, Dimension]] = {"knee": KNEE, "hip": HIP, "ankle": ANKLE}
 # Fat over the joint scatters by 39 % about its mean at a given site (US, anterior thigh 10.4 ± 4.1 mm,
@@ -40,8 +49,12 @@ BUNDLES = (
     ("popliteal_artery", "popliteal_vein", "tibial_nerve"),
     ("dorsalis_pedis_artery", "deep_fibular_nerve"),
 )
+ENVELOPES = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
 # These follow the drawn sizes and the bones; a shift of their own would tear them off.
-UNMOVED = ("skin", "subcutaneous_fat", "deep_fascia", "muscle", "joint_cavity", "joint_capsule")
+UNMOVED = (*ENVELOPES, "joint_cavity", "joint_capsule")
+UNMOVED_LAYERS = ("bone", "cartilage")
+MEASURED_AT = 2500  # vertices of a structure at which the draws' distances are taken; others as the nearest
+COARSER = 1.6  # a draw's grids against a plan's: a surface differs by less than 0.1 mm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +65,9 @@ class Completions:
     affine : the maps' grid → patient RAS mm, (4, 4).
     probability : name → (nx, ny, nz) share of the draws whose structure holds the voxel.
     mean_mm, sd_mm : name → (v,) at the vertices of the joint's own surface: mean and standard deviation of
-        how far the draws' surfaces lie outside it (positive) or inside.
+        how far the draws' surfaces lie outside it (positive) or inside (of a large surface at 2,500 vertices,
+        at the others as at the nearest of those).
+    slid : name → in how many draws it met bone or its cover and slid along them.
     """
 
     draws: tuple[Mapping[str, Structure], ...]
@@ -61,6 +76,7 @@ class Completions:
     probability: Mapping[str, Floats32]
     mean_mm: Mapping[str, Floats]
     sd_mm: Mapping[str, Floats]
+    slid: Mapping[str, int]
 
 
 def _within(d: Dimension, uniform: float) -> float:
@@ -107,19 +123,43 @@ def _fat_of(joint: JointModel) -> dict[str, float]:
     return found
 
 
-def _shifted(made: Mapping[str, Structure], index: int, seed: int) -> dict[str, Structure]:
-    """Move each completed structure, or bundle, by its own normal shift."""
-    result = {}
+def shift_of(name: str, placement_sd_mm: float, index: int, seed: int) -> Floats:
+    """The shift of one draw's structure, or of its bundle, (3,) mm in the joint's coordinates."""
+    leader = next((b[0] for b in BUNDLES if name in b), name)
+    stream = hash64(seed, _key("place of " + leader)) >> np.uint64(1)
+    return placement_sd_mm * np.array([normal_at(stream, 3 * index + a) for a in range(3)])
+
+
+def moves(one: Structure) -> bool:
+    """Whether a draw moves a structure, beside drawing its size."""
+    layer = structure(one.name).layer
+    return (
+        one.source == "completed" and one.placement_sd_mm > 0.0
+        and one.name not in UNMOVED and layer not in UNMOVED_LAYERS
+    )  # fmt: skip
+
+
+def _placed(
+    made: Mapping[str, Structure], bones: Bones, index: int, seed: int
+) -> tuple[dict[str, Structure], list[str]]:
+    """Move each completed structure, or bundle, by its own shift; and the names of those that slid."""
+    fat, fascia = (Cover.of(bones.frame, made[n].surface) for n in ("subcutaneous_fat", "deep_fascia"))
+    result, touched = {}, []
     for name, one in made.items():
-        if one.source != "completed" or name in UNMOVED or one.placement_sd_mm <= 0.0:
+        if one.source != "completed" or name in ENVELOPES or not len(one.surface.triangles):
             result[name] = one
-            continue
-        leader = next((b[0] for b in BUNDLES if name in b), name)
-        stream = hash64(seed, _key("place of " + leader)) >> np.uint64(1)
-        shift = one.placement_sd_mm * np.array([normal_at(stream, 3 * index + a) for a in range(3)])
-        surface = Surface(one.surface.vertices_mm + shift, one.surface.triangles)
-        result[name] = replace(one, surface=surface)
-    return result
+        elif moves(one):
+            shift = shift_of(name, one.placement_sd_mm, index, seed)
+            cover = fat if name in IN_THE_FAT else fascia
+            surface, push = slid(one.surface, shift, bones, cover, fat)
+            result[name] = replace(one, surface=surface)
+            if push > MOVED_BACK_MM:
+                touched.append(name)
+        elif structure(name).layer == "bone":
+            result[name] = one
+        else:
+            result[name] = replace(one, surface=kept_in(one.surface, bones, fat))
+    return result, touched
 
 
 def sample_completions(
@@ -140,21 +180,24 @@ def sample_completions(
         raise UsageError(f"n = {n}: draw at least one completion")
     given = {k: s for k, s in joint.structures.items() if s.source != "completed"}
     fixed = {k: float(v) for k, v in joint.parameters.items() if isinstance(v, int | float)}
-    draws, sizes = [], []
+    bones = Bones.of(Frame.of(joint.axes), joint.structures)
+    drafts = Drafts(COARSER, tuple(s.surface for s in given.values()))
+    draws, sizes, slides = [], [], Counter[str]()
     for i in range(n):
         if progress is not None:
             progress(f"draw {i + 1} of {n}", i / n)
         drawn = draw_sizes(joint, i, seed)
         made = complete_joint(joint.kind, joint.side, joint.axes, given, joint.subject,
-                              parameters={**fixed, **drawn})  # fmt: skip
-        moved = _shifted(made.structures, i, seed)
+                              parameters={**fixed, **drawn}, drafts=drafts)  # fmt: skip
+        moved, touched = _placed(made.structures, bones, i, seed)
+        slides.update(touched)
         draws.append({k: s for k, s in moved.items() if s.source == "completed"})
         sizes.append(drawn)
     affine, probability = _probability(joint, draws, spacing_mm)
     mean, sd = _spread(joint, draws)
     return Completions(
         draws=tuple(draws), sizes={k: np.array([s[k] for s in sizes]) for k in sizes[0]}, affine=affine,
-        probability=probability, mean_mm=mean, sd_mm=sd,
+        probability=probability, mean_mm=mean, sd_mm=sd, slid=dict(slides),
     )  # fmt: skip
 
 
@@ -168,16 +211,21 @@ def _probability(
     affine[:3, :3] *= spacing_mm / step
     shape = tuple(int(np.ceil(m * step / spacing_mm)) + 1 for m in labels.labels.shape)
     to_grid = np.linalg.inv(affine)
-    counts: dict[str, Floats32] = {}
+    counts: dict[str, npt.NDArray[np.uint16]] = {}
+    top = np.array(shape)
     for draw in draws:
         for name, one in draw.items():
-            held = np.zeros(shape, np.uint16)
-            if len(one.surface.triangles):
-                vertices = one.surface.vertices_mm @ to_grid[:3, :3].T + to_grid[:3, 3]
-                paint_inside(vertices, one.surface.triangles, held, 1)
-            total = counts.setdefault(name, np.zeros(shape, np.float32))
-            total += held
-    return affine, {name: total / np.float32(len(draws)) for name, total in counts.items()}
+            total = counts.setdefault(name, np.zeros(shape, np.uint16))
+            if not len(one.surface.triangles):
+                continue
+            vertices = one.surface.vertices_mm @ to_grid[:3, :3].T + to_grid[:3, 3]
+            low = np.clip(np.floor(vertices.min(axis=0)), 0, top - 1).astype(int)
+            high = np.clip(np.ceil(vertices.max(axis=0)) + 1, low + 1, top).astype(int)
+            box = (int(high[0] - low[0]), int(high[1] - low[1]), int(high[2] - low[2]))
+            held = inside_grid(vertices - low, one.surface.triangles, box)
+            total[low[0] : high[0], low[1] : high[1], low[2] : high[2]] += held
+    share = np.float32(len(draws))
+    return affine, {name: total.astype(np.float32) / share for name, total in counts.items()}
 
 
 def _spread(
@@ -188,13 +236,16 @@ def _spread(
     for name, one in joint.structures.items():
         if one.source != "completed" or not len(one.surface.triangles):
             continue
+        vertices = one.surface.vertices_mm
+        chosen = vertices[:: max(1, len(vertices) // MEASURED_AT)]
         away = [
-            -signed_distances(d[name].surface.bvh, one.surface.vertices_mm)
+            -signed_distances(d[name].surface.bvh, chosen)
             for d in draws
             if name in d and len(d[name].surface.triangles)
         ]
         if away:
-            mean[name], sd[name] = np.mean(away, axis=0), np.std(away, axis=0)
+            nearest = cKDTree(chosen).query(vertices)[1]
+            mean[name], sd[name] = np.mean(away, axis=0)[nearest], np.std(away, axis=0)[nearest]
     return mean, sd
 
 

@@ -9,7 +9,7 @@ them, so the same formulas build both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,17 +25,63 @@ from injectplan.kernels.solids import signed_grid
 OUTSIDE = np.float32(1e3)
 
 
+KEPT_AROUND_MM = 25.0  # of the grid that asked first: those of later draws are larger by their fat
+
+
+@dataclass(frozen=True, eq=False)
+class Drafts:
+    """What many builds of one joint share: coarser grids, and the distances to what was given.
+
+    given : the surfaces that stay the same from draw to draw.
+    """
+
+    coarser: float
+    given: tuple[Surface, ...]
+    _kept: dict[tuple[object, ...], tuple[npt.NDArray[np.int64], Floats32]] = field(default_factory=dict)
+
+    def distance(self, surface: Surface, grid: Grid, band_mm: float) -> Floats32 | None:
+        """The distance on a grid as `Grid.distance_to` makes it, computed once; None for other surfaces."""
+        if not any(surface is one for one in self.given):
+            return None
+        first = np.round(grid.low_mm / grid.spacing_mm).astype(np.int64)
+        last = first + np.array(grid.shape)
+        key = (id(surface), grid.spacing_mm, band_mm, grid.frame.basis.tobytes())
+        around = int(np.ceil(KEPT_AROUND_MM / grid.spacing_mm))
+        start, values = self._kept.get(key, (last, np.empty((0, 0, 0), np.float32)))
+        if (first < start).any() or (last > start + np.array(values.shape)).any():
+            begin = first - around
+            size = last + around - begin
+            whole = Grid(
+                Frame(grid.frame.origin_mm, grid.frame.basis), np.asarray(begin * grid.spacing_mm, np.float64), grid.spacing_mm,
+                (int(size[0]), int(size[1]), int(size[2])),
+            )  # fmt: skip
+            start, values = begin, whole.distance_to([surface], band_mm)
+            self._kept[key] = (start, values)
+        i, j, k = (slice(int(a), int(b)) for a, b in zip(first - start, last - start, strict=True))
+        return values[i, j, k].copy()
+
+
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The joint's coordinates: p_patient = origin + basis @ (x, y, z); left-handed on a left leg."""
+    """The joint's coordinates: p_patient = origin + basis @ (x, y, z); left-handed on a left leg.
+
+    drafts : set where a joint is built many times over, for draws: every grid is then coarser.
+    """
 
     origin_mm: Floats
     basis: Floats
+    drafts: Drafts | None = None
 
     @classmethod
-    def of(cls, axes: JointAxes) -> Frame:
+    def of(cls, axes: JointAxes, drafts: Drafts | None = None) -> Frame:
         """Return the frame of a joint's axes."""
-        return cls(np.asarray(axes.origin_mm), np.column_stack([axes.lateral, axes.anterior, axes.proximal]))
+        basis = np.column_stack([axes.lateral, axes.anterior, axes.proximal])
+        return cls(np.asarray(axes.origin_mm), basis, drafts)
+
+    @property
+    def coarser(self) -> float:
+        """How many times coarser than for a plan every grid in these coordinates is."""
+        return 1.0 if self.drafts is None else self.drafts.coarser
 
     def to_joint(self, points_mm: npt.ArrayLike) -> Floats:
         """Map patient points (..., 3) to joint coordinates."""
@@ -57,10 +103,13 @@ class Grid:
 
     @classmethod
     def between(cls, frame: Frame, low_mm: npt.ArrayLike, high_mm: npt.ArrayLike, spacing_mm: float) -> Grid:
-        """Return the grid from one corner to at least the other."""
+        """Return the grid from one corner to at least the other, as much coarser as the frame says."""
+        spacing_mm = float(spacing_mm) * frame.coarser
         low, high = np.asarray(low_mm, dtype=np.float64), np.asarray(high_mm, dtype=np.float64)
+        if frame.drafts is not None:  # on one lattice, so that draws share distances
+            low = np.floor(low / spacing_mm) * spacing_mm
         count = np.maximum(np.ceil((high - low) / spacing_mm - 1e-9).astype(int) + 1, 2)
-        return cls(frame, low, float(spacing_mm), (int(count[0]), int(count[1]), int(count[2])))
+        return cls(frame, low, spacing_mm, (int(count[0]), int(count[1]), int(count[2])))
 
     def _axis(self, a: int) -> Floats32:
         values = (self.low_mm[a] + self.spacing_mm * np.arange(self.shape[a])).astype(np.float32)
@@ -121,6 +170,10 @@ class Grid:
         """Signed distance to the nearest of several closed surfaces, the least of each one's own."""
         result = np.full(self.shape, np.float32(band_mm))
         for surface in surfaces:
+            kept = None if self.frame.drafts is None else self.frame.drafts.distance(surface, self, band_mm)
+            if kept is not None:
+                np.minimum(result, kept, out=result)
+                continue
             vertices = (self.frame.to_joint(surface.vertices_mm) - self.low_mm) / self.spacing_mm
             reach = band_mm / self.spacing_mm
             low = np.clip(np.floor(vertices.min(axis=0) - reach), 0, np.array(self.shape) - 1).astype(int)
@@ -262,7 +315,7 @@ def still_grid(
     corners = np.array([[x, y, z] for x in (a[0], b[0]) for y in (a[1], b[1]) for z in (a[2], b[2])])
     patient = frame.to_patient(corners)
     box = patient.min(axis=0), patient.max(axis=0)
-    grid = Grid.between(Frame(np.zeros(3), np.eye(3)), *box, spacing_mm)
+    grid = Grid.between(Frame(np.zeros(3), np.eye(3), frame.drafts), *box, spacing_mm)
     i, j, k = (block * -(-n // block) for n in grid.shape)
     whole = replace(grid, shape=(i, j, k))
     return replace(whole, low_mm=whole.low_mm + 0.5 * (box[1] - whole.high_mm))
