@@ -7,7 +7,8 @@ enters each child's box and returns the children met as bits. nx, ny, nz: rows o
 `point_boxes(box, node, px, py, pz, limit, entry)` writes squared distances and returns the children within
 `limit` as bits.
 `lowest(bits)` is the number of the lowest bit set.
-`fetch(array, element)` asks the memory for 256 bytes from that element on, which will be needed soon.
+`fetch(array, element)` asks the memory for 256 bytes from that element on, which will be needed soon;
+`fetch_two` for 128.
 Each has a twin in plain Python below, used when compilation is off, which tests compare it with.
 """
 
@@ -146,23 +147,31 @@ def _lowest(_typing, bits):
     return types.int64(types.int64), generate
 
 
-@intrinsic
-def _fetch(_typing, array, element):
-    def generate(context, builder, signature, arguments):
-        data = arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).data
-        byte = ir.IntType(8).as_pointer()
-        start = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        for line in range(0, 256, 64):
-            address = builder.gep(start, [ir.Constant(ir.IntType(64), line)])
-            builder.call(prefetch, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
-        return context.get_dummy_value()
+def _make_fetch(lines: int) -> Any:
+    @intrinsic
+    def fetching(_typing, array, element):
+        def generate(context, builder, signature, arguments):
+            data = arrayobj.make_array(signature.args[0])(context, builder, arguments[0]).data
+            byte = ir.IntType(8).as_pointer()
+            start = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+            kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+            prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+            for line in range(lines):
+                address = builder.gep(start, [ir.Constant(ir.IntType(64), 64 * line)])
+                builder.call(prefetch, [address, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
+            return context.get_dummy_value()
 
-    return types.none(array, types.int64), generate
+        return types.none(array, types.int64), generate
+
+    return fetching
+
+
+_fetch, _fetch_two = _make_fetch(4), _make_fetch(2)
 
 
 if numba.config.DISABLE_JIT:
-    ray_boxes, point_boxes, lowest, fetch = ray_boxes_plain, point_boxes_plain, lowest_plain, fetch_plain
+    ray_boxes, point_boxes, lowest = ray_boxes_plain, point_boxes_plain, lowest_plain
+    fetch = fetch_two = fetch_plain
 else:
-    ray_boxes, point_boxes, lowest, fetch = _ray_boxes, _point_boxes, _lowest, _fetch
+    ray_boxes, point_boxes, lowest = _ray_boxes, _point_boxes, _lowest
+    fetch, fetch_two = _fetch, _fetch_two

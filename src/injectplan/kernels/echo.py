@@ -13,11 +13,12 @@ import numpy as np
 from injectplan.kernels._jit import bare_kernel, inline_kernel, parallel_kernel, prange
 from injectplan.kernels._lanes import add_decay, grains, lay
 from injectplan.kernels._scalar import swift_exp
-from injectplan.kernels._wide import fetch
+from injectplan.kernels._wide import fetch_two
 from injectplan.kernels.boundary import (
     at_boundary,
     diffuse_part,
     eased,
+    facets_facing,
     mirror_part,
     normal_at,
     reflection,
@@ -58,6 +59,7 @@ BONE_SPREAD_MM = 0.3
 BONE_GAIN = 2.0  # of a bone's line in pictures: facing bone is the brightest thing in public frames
 SHEET_FLOOR = 0.3  # diffuse part of fascia and epimysium in pictures: seen when tilted, too (assumed)
 WALL_PASSED = 0.1407 * 0.1407  # a needle's wall is crossed four times each way; two of them are counted
+VEIL_ASIDE = 0.15  # of the veil, under bone that sends nothing back to be reflected again (assumed)
 ELSEWHERE_MM = 37.0  # the veil's grain is that of another place
 SAME_MM = 1e-7  # surfaces this close lie on each other: no layer between them echoes
 GUESS_MM = 2.0  # sub-rays of a line end within this of each other, nearly always
@@ -138,8 +140,8 @@ def _ask_for(solid_of, normals, which, total):
     for h in range(total):
         i = which[h]
         if i < solid_of.shape[0]:
-            fetch(solid_of, i)
-            fetch(normals, 9 * i)
+            fetch_two(solid_of, i)
+            fetch_two(normals, 9 * i)
 
 
 @bare_kernel
@@ -400,7 +402,7 @@ def walk_sub_ray(
             _veil(
                 texture.grain, texture.turns, texture.circle, texture.matrix, step, options.veil,
                 options.veil_loss, rows, weight, ray,
-                stretch, depth, level * abs(r) * (0.3 + 0.7 * cos1),
+                stretch, depth, level * abs(r) * (VEIL_ASIDE + (1.0 - VEIL_ASIDE) * facets_facing(cos1)),
             )  # fmt: skip
         if options.refract and beyond != tissue and not air:
             ratio = medium.speed[beyond] / medium.speed[tissue]

@@ -96,6 +96,8 @@ def label_group(solids, fill, columns, desk, place, group):
         _fill_column(edge[2], below[2], between, columns.back, columns.step, drawn[:, k + 1])
         slot, found = 1 - slot, other
     for row in range(columns.labels.shape[0]):
-        to, inside, label = columns.labels[row], columns.inside[row], drawn[row]
+        # parts that begin at 0: an index that might be negative keeps the compiler from vectors
+        to, inside = columns.labels[row, first : first + count], columns.inside[row, first : first + count]
+        label = drawn[row]
         for k in range(count):
-            to[first + k] = label[k] if inside[first + k] else np.uint16(0)
+            to[k] = label[k] if inside[k] else np.uint16(0)

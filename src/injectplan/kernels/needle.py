@@ -13,8 +13,9 @@ from injectplan.kernels.cast import Floats
 from injectplan.kernels.line_values import C0, NEPER
 
 GHOSTS = 6  # ring-down echoes drawn behind a needle's wall
-GHOST_DB = -10.0  # the first one re the wall's mirror echo (assumed)
-GHOST_STEP_DB = -5.0  # each next one (assumed)
+# The first one re the wall's mirror echo, and each next one (assumed: public needle frames show one fainter
+# line beside a shaft; through a plane wall of 22 gauge it would be -42 dB, and none would show).
+GHOST_DB, GHOST_STEP_DB = -20.0, -10.0
 WATER = 1.4823  # mm/µs in the bore
 STEEL_R = 0.927  # muscle on steel, from the tissue table
 # Fall of a needle's diffuse floor per degree of tilt, dB: medians of shaft contrast of 22 G Chiba needles
