@@ -52,9 +52,11 @@ class Drafts:
             begin = first - around
             size = last + around - begin
             whole = Grid(
-                Frame(grid.frame.origin_mm, grid.frame.basis), np.asarray(begin * grid.spacing_mm, np.float64), grid.spacing_mm,
+                Frame(grid.frame.origin_mm, grid.frame.basis),
+                np.asarray(begin * grid.spacing_mm, np.float64),
+                grid.spacing_mm,
                 (int(size[0]), int(size[1]), int(size[2])),
-            )  # fmt: skip
+            )
             start, values = begin, whole.distance_to([surface], band_mm)
             self._kept[key] = (start, values)
         i, j, k = (slice(int(a), int(b)) for a, b in zip(first - start, last - start, strict=True))
