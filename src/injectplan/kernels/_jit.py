@@ -83,6 +83,14 @@ def bare_kernel(function: _F) -> _F:
     return numba.njit(**_POLICY, _nrt=False)(function)
 
 
+def tight_kernel(function: _F) -> _F:
+    """Compile a kernel that makes no arrays into each of its callers, whatever its size.
+
+    Those that a scan line calls at every crossing: as calls they cost a frame 4 % (docs/decisions/0069).
+    """
+    return numba.njit(**_POLICY, _nrt=False, forceinline=True)(function)
+
+
 def inline_kernel(function: _F) -> _F:
     """Compile a kernel into its only caller, which spares the copies of the arrays it is handed."""
     return numba.njit(**_POLICY, inline="always")(function)

@@ -9,14 +9,14 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import bare_kernel
+from injectplan.kernels._jit import bare_kernel, tight_kernel
 from injectplan.kernels._scalar import swift_exp
 from injectplan.kernels.line_values import NEPER
 
 # A cortex's rough outside as facets that face every way about the surface, with this rms slope (tangent).
-# Read from bone's grey against tilt in public frames, whose scanners lie between 0.2 and 0.5; the facets'
-# part at normal incidence, re the mirror echo; and flanks steeper than STEEP_DEG fade by a dB a degree.
-ROUGH_SLOPE, ROUGH_PART, STEEP_DEG = 0.33, 0.65, 45.0
+# Read from bone's grey against tilt in public frames, whose scanners lie between 0.2 and 0.5; what the facets
+# send back at normal incidence, re the diffuse floor; and flanks steeper than STEEP_DEG fade, a dB a degree.
+ROUGH_SLOPE, ROUGH_DB, STEEP_DEG = 0.33, 20.3, 45.0
 
 # The most that a soft edge reflects in a picture, amplitude: 3 dB of the two-way beam are lost there.
 EDGE_MOST = 0.54
@@ -96,7 +96,7 @@ _LOBE_AT = np.array([0.0, 0.281, 0.425, 0.573, 0.866, 0.890, 1.092, 1.155, 1.678
 _LOBE_DB = np.array([0.0, -2.4, -4.25, -6.7, -14.2, -16.0, -25.0, -30.0, -50.0, -90.0])
 
 
-@bare_kernel
+@tight_kernel
 def lobe(overlap):
     """Amplitude that a mirror keeps when tilted: overlap = F·tan(2·tilt), 0 = facing."""
     if overlap >= 3.0:
@@ -109,14 +109,14 @@ def lobe(overlap):
     return swift_exp(NEPER * db)
 
 
-@bare_kernel
+@tight_kernel
 def overlap_of(slope, f_number):
     """F·tan(2·tilt) of a surface of this slope (tangent of the tilt); infinite from 45 degrees on."""
     s = abs(slope)
     return f_number * 2.0 * s / (1.0 - s * s) if s < 1.0 else np.inf
 
 
-@bare_kernel
+@tight_kernel
 def normal_at(corner, n, i, x, y, z):
     """Unit normal of triangle i at a point, from its corners' normals."""
     ax, ay, az = corner[i, 0], corner[i, 1], corner[i, 2]
@@ -142,7 +142,7 @@ def normal_at(corner, n, i, x, y, z):
     return nx * inverse, ny * inverse, nz * inverse
 
 
-@bare_kernel
+@tight_kernel
 def at_boundary(corner, normals, i, x, y, z, dx, dy, dz):
     """Return a boundary's unit normal towards the beam, and the cosine of the angle of incidence."""
     nx, ny, nz = normal_at(corner, normals, i, x, y, z)
@@ -152,7 +152,7 @@ def at_boundary(corner, normals, i, x, y, z, dx, dy, dz):
     return nx, ny, nz, min(1.0, max(-along, 1e-3))
 
 
-@bare_kernel
+@tight_kernel
 def mirror_part(gx, gy, f_lateral, f_elevation, smear_x, smear_y, sigma_z):
     """Return (lobe, peak): what a mirror of slopes gx, gy keeps re facing, and what to add to keep it.
 
@@ -181,10 +181,10 @@ def diffuse_part(floor, solid, facing, cos1):
 
     A solid's rough surface sends back what its facets do that happen to face the beam, and its floor.
     """
-    part = math.sqrt(max(0.0, 1.0 - facing * facing))
+    part = floor * math.sqrt(max(0.0, 1.0 - facing * facing))
     if solid:
-        facets = ROUGH_PART * facets_facing(cos1)
+        facets = swift_exp(NEPER * ROUGH_DB) * facets_facing(cos1)
         tilt = math.degrees(math.acos(min(1.0, cos1)))
-        floor *= swift_exp(-NEPER * max(0.0, tilt - STEEP_DEG))
-        return part * math.sqrt(facets * facets + floor * floor)
-    return floor * part * cos1
+        steep = swift_exp(-NEPER * max(0.0, tilt - STEEP_DEG))
+        return min(0.9, part * math.sqrt(facets * facets + steep * steep))
+    return part * cos1

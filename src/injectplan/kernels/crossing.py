@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import bare_kernel
+from injectplan.kernels._jit import bare_kernel, tight_kernel
 from injectplan.kernels.bvh import all_hits_of_ray
 
 
@@ -37,7 +37,7 @@ def rod_passage(rod, ox, oy, oz, dx, dy, dz, spread):
     return t, cover
 
 
-@bare_kernel
+@tight_kernel
 def crossings(tree, base, fill_tree, filled, ox, oy, oz, dx, dy, dz, far, ts, which):
     """All crossings of a ray with the solids and the fill, sorted; return how many are kept.
 
@@ -88,7 +88,7 @@ def distance_behind(low, high, fill_low, fill_high, ox, oy, oz, dx, dy, dz):
     return max(far, 0.0) + 1.0
 
 
-@bare_kernel
+@tight_kernel
 def _enters(corner, i, dx, dy, dz):
     """Whether a ray that crosses triangle i goes against its outward normal."""
     ax, ay, az = corner[i, 0], corner[i, 1], corner[i, 2]
@@ -97,7 +97,7 @@ def _enters(corner, i, dx, dy, dz):
     return (uy * vz - uz * vy) * dx + (uz * vx - ux * vz) * dy + (ux * vy - uy * vx) * dz < 0.0
 
 
-@bare_kernel
+@tight_kernel
 def cross(corner, solid_of, fill_corner, priority, i, dx, dy, dz, counts, best):
     """Enter or leave the solid of crossing i; return (whether it is entered, the solid of highest priority).
 

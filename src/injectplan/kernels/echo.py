@@ -259,7 +259,7 @@ def _settle(step, depth, travelled, trusted, trust, reach):
         lay(reach, first, reach.shape[0], travelled, step)
 
 
-@bare_kernel
+@inline_kernel
 def walk_sub_ray(
     solids, fill, medium, texture, options, grid, rays, rod, out, rows, ts, which, counts, falls, line, plane,
     back, guess

@@ -13,7 +13,7 @@ import numpy as np
 
 from injectplan.kernels._jit import bare_kernel
 from injectplan.kernels.crossing import cross, crossings
-from injectplan.kernels.line_values import COLUMNS
+from injectplan.kernels.line_values import COLUMNS, HELD_ALL, HELD_NONE
 
 
 @bare_kernel
@@ -83,21 +83,33 @@ def label_group(solids, fill, columns, desk, place, group):
     first = columns.first + group * COLUMNS
     count = min(COLUMNS, columns.last - first)
     edge, below, drawn = desk.edge[place], desk.below[place], desk.column[place]
-    slot, found = 0, _cast_column(solids, fill, columns, desk, place, 0, first)
+    # whole numbers of one type, or the cast is compiled for each
+    zero, two = np.int64(0), np.int64(2)
+    slot, found = zero, _cast_column(solids, fill, columns, desk, place, zero, np.int64(first))
     for k in range(0, count, 2):
         _fill_column(edge[slot], below[slot], found, columns.back, columns.step, drawn[:, k])
         if k + 1 == count:
             break
         other, alike = 0, first + k + 2 < columns.last
         if alike:
-            other = _cast_column(solids, fill, columns, desk, place, 1 - slot, first + k + 2)
+            other = _cast_column(
+                solids, fill, columns, desk, place, np.int64(1 - slot), np.int64(first + k + 2)
+            )
             alike = _halfway(edge, below, found, other)
-        between = found if alike else _cast_column(solids, fill, columns, desk, place, 2, first + k + 1)
+        between = found
+        if not alike:
+            between = _cast_column(solids, fill, columns, desk, place, two, np.int64(first + k + 1))
         _fill_column(edge[2], below[2], between, columns.back, columns.step, drawn[:, k + 1])
         slot, found = 1 - slot, other
     for row in range(columns.labels.shape[0]):
         # parts that begin at 0: an index that might be negative keeps the compiler from vectors
-        to, inside = columns.labels[row, first : first + count], columns.inside[row, first : first + count]
-        label = drawn[row]
-        for k in range(count):
-            to[k] = label[k] if inside[k] else np.uint16(0)
+        to, label = columns.labels[row, first : first + count], drawn[row]
+        if columns.held[row] == HELD_ALL:
+            for k in range(count):
+                to[k] = label[k]
+        elif columns.held[row] == HELD_NONE:
+            to[:] = np.uint16(0)
+        else:
+            inside = columns.inside[row, first : first + count]
+            for k in range(count):
+                to[k] = label[k] if inside[k] else np.uint16(0)

@@ -15,7 +15,8 @@ from injectplan.kernels.cast import Bools, Bytes, Floats, Floats32, Ints
 
 GRAIN = 128  # edge of the periodic speckle texture in voxels
 ROOM = 128  # boundary crossings kept per sub-ray
-COLUMNS = 16  # pixel columns labelled at once, even
+COLUMNS = 32  # pixel columns labelled at once, even: a cache line of labels
+HELD_NONE, HELD_ALL = 0, 1  # of a picture's row between the columns that hold a part of the image; else 2
 PATTERN = (64, 128, 128)  # edges of the periodic amplitude patterns
 C0 = 1.54  # displayed speed, mm/µs
 NEPER = 0.11512925464970229  # nepers a dB
@@ -198,6 +199,7 @@ class Columns(NamedTuple):
     origin (3,) : of column 0's ray, `back` mm before the first row's centres.  across : unit, from column to
     column.  down : unit.  step : a pixel in mm.  first, last : columns that hold a part of the image.
     inside, labels (h, w) : pixels of the image; what is written, a solid's index + 1, 0 outside all.
+    held (h,) : HELD_ALL or HELD_NONE of a row's columns lie in the image, so that `inside` need not be read.
     """
 
     origin: Floats
@@ -208,4 +210,5 @@ class Columns(NamedTuple):
     first: int
     last: int
     inside: Bools
+    held: Bytes
     labels: npt.NDArray[np.uint16]

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from injectplan.kernels._jit import bare_kernel, image_kernel, parallel_kernel, prange
+from injectplan.kernels._jit import bare_kernel, image_kernel, parallel_kernel, prange, tight_kernel
 from injectplan.kernels._lanes import decay, lay
 from injectplan.kernels._scalar import swift_exp
 
@@ -20,7 +20,7 @@ TURN_RE = np.cos(2.0 * math.pi * 0.6180339887 * np.arange(TURNS))  # golden, so 
 TURN_IM = np.sin(2.0 * math.pi * 0.6180339887 * np.arange(TURNS))
 
 
-@bare_kernel
+@tight_kernel
 def lerp_grain(grain, x, y, z, scale):
     """Complex speckle at a place in texture voxels (positive), of unit power wherever it is sampled."""
     i, j, k = int(x), int(y), int(z)
@@ -52,7 +52,7 @@ def texture_place(matrix, origin, shift, x, y, z):
     return gx + shift[0], gy + shift[1], gz + shift[2]
 
 
-@bare_kernel
+@tight_kernel
 def lay_speckle(rows, gx, gy, gz, tx, ty, tz, first, last, level, fall):
     """Write place and amplitude of samples first … last - 1 for `grains`.
 
@@ -80,7 +80,7 @@ def lay_pattern(
         amplitude[k] *= gains[at]
 
 
-@bare_kernel
+@tight_kernel
 def add_pulse(re, im, depth, step, sigma, real, imag):
     """Add a Gaussian pulse of this peak at a depth to a line; four standard deviations each side."""
     first = max(0, math.ceil((depth - 4.0 * sigma) / step))
@@ -129,7 +129,7 @@ def _wrap(x, period):
     return x - math.floor(x / period) * period + 8.0 * period
 
 
-@bare_kernel
+@tight_kernel
 def add_echo(
     grain, gx, gy, gz, scale, mirror, diffuse, side, depth, step, sigma_z, tail, re, im
 ):  # fmt: skip

@@ -15,7 +15,7 @@ from injectplan.instruments import Probe
 from injectplan.kernels import beam, clutter, crossing, doubt, echo
 from injectplan.kernels import line_values as values
 from injectplan.kernels import needle as needles
-from injectplan.kernels.cast import Floats
+from injectplan.kernels.cast import Bools, Bytes, Floats
 from injectplan.kernels.chance import uniforms
 from injectplan.ultrasound.bubbles import bubbles
 from injectplan.ultrasound.colour import ColourMap, ColourMode, colour_map
@@ -89,11 +89,18 @@ class FrameBuffers:
 
         held = np.flatnonzero(self.tables.inside.any(axis=0))
         self.held = (int(held[0]), int(held[-1]) + 1)
+        self.rows_held = _rows_held(self.tables.inside[:, self.held[0] : self.held[1]])
 
     def fits(self, scene: AcousticScene, display: Display) -> bool:
         """Whether these buffers serve a scene and display."""
         same = self.solids == len(scene.names) and self.tissues == len(scene.tissue_names)
         return same and self.probe == scene.probe and self.display == display
+
+
+def _rows_held(inside: Bools) -> Bytes:
+    """Whether rows lie wholly in the image, not at all, or in part; see `Columns`."""
+    some = np.where(inside.any(axis=1), 2, values.HELD_NONE)
+    return np.where(inside.all(axis=1), values.HELD_ALL, some).astype(np.uint8)
 
 
 def _desk(scene: AcousticScene, samples: int, height: int) -> values.Desk:
@@ -331,5 +338,5 @@ def _columns(
     back = max(crossing.distance_behind(*bounds, *(top + k * matrix[:3, 0]), *down) for k in (0, width - 1))
     return values.Columns(
         np.ascontiguousarray(top - back * down), np.ascontiguousarray(across), np.ascontiguousarray(down),
-        back, t.pixel_mm, *b.held, t.inside, b.labels,
+        back, t.pixel_mm, *b.held, t.inside, b.rows_held, b.labels,
     )  # fmt: skip
