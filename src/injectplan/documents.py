@@ -247,7 +247,9 @@ _T2 = _object(
      "rejected": _map(_INTEGER)},
     {"provenance": PROVENANCE},
 )  # fmt: skip
-_TRUTH = _map(_object({"value": {}, "unit": _TEXT, "formula": _TEXT}))
+_TRUTH = _object({"schema": _INTEGER}) | {
+    "additionalProperties": _object({"value": {}, "unit": _TEXT, "formula": _TEXT})
+}
 _RECORD_PARTS = ("alignment",)  # whose rooms know them better than this table
 _RECORD = _object(
     {

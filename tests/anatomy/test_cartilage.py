@@ -198,9 +198,15 @@ def test_the_phantom_knee_s_cartilage_at_the_oai_spacing():
     for name, found in joint.cartilage.items():
         areas = joint.structures[found.bone].surface.vertex_areas_mm2
         integral = np.nansum(found.thickness_mm * areas)
-        truth = phantom.truth[f"{name}_mean_mm"]["value"] * phantom.truth[f"{name}_area_mm2"]["value"]
+        whole = [phantom.truth[f"{name}_whole_{part}"]["value"] for part in ("mean_mm", "area_mm2")]
+        truth = whole[0] * whole[1]
         assert integral == pytest.approx(truth, rel=0.012), name
         assert found.volume_ml == pytest.approx(phantom.truth[f"{name}_volume_ml"]["value"], rel=0.005), name
+        # where the model finds it, mean and area are the construction's where that is half a millimetre thick
+        document = cartilage_document(found, joint.structures[found.bone].surface)
+        mean, area = (phantom.truth[f"{name}_{part}"]["value"] for part in ("mean_mm", "area_mm2"))
+        assert document["thickness_mm"]["mean"] == pytest.approx(mean, rel=0.03), name
+        assert document["covered_area_mm2"] == pytest.approx(area, rel=0.03), name
         assert (found.state != DENUDED).all()
     femur, found = joint.structures["femur"].surface, joint.cartilage["femoral_cartilage"]
     for zone in ("medial_condyle", "lateral_condyle", "trochlea"):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from injectplan.anatomy.build import measurement_notices
+from injectplan.anatomy.measures import cartilage_document
+from injectplan.anatomy.zones import mapped_joint
 from injectplan.phantoms import make_phantom
 
 COARSE = {"spacing_mm": 1.2, "slice_mm": 1.2}
@@ -69,3 +74,32 @@ def test_plantarflexion_turns_the_foot_down():
         for angle in (0.0, 20.0)
     )
     assert bent[0, 2] < straight[0, 2] - 5
+
+
+def test_a_hip_s_cartilage_on_its_own_grid_keeps_its_volume_and_the_truth_s_mean():
+    phantom = make_phantom("hip")
+    joint = mapped_joint(phantom.labelmap, "hip", "right")
+    assert measurement_notices(joint.structures, joint.cartilage) == []
+    for name, found in joint.cartilage.items():
+        solid = joint.structures[name]
+        assert solid.surface.volume_ml == pytest.approx(solid.voxel_volume_ml, rel=0.01), name
+        document = cartilage_document(found, joint.structures[found.bone].surface)
+        assert document["failed_vertices"] < 0.01 * document["thickness_mm"]["n"], name
+        truth = {part: phantom.truth[f"{name}_{part}"]["value"] for part in ("mean_mm", "area_mm2")}
+        assert document["thickness_mm"]["mean"] == pytest.approx(truth["mean_mm"], rel=0.02), name
+        assert document["covered_area_mm2"] == pytest.approx(truth["area_mm2"], rel=0.02), name
+
+
+def test_a_grid_too_coarse_for_thin_cartilage_keeps_its_volume_and_says_what_was_not_measured():
+    phantom = make_phantom("hip", {"spacing_mm": 0.8, "slice_mm": 1.0})
+    joint = mapped_joint(phantom.labelmap, "hip", "right")
+    for name in joint.cartilage:
+        solid = joint.structures[name]
+        assert solid.surface.volume_ml == pytest.approx(solid.voxel_volume_ml, rel=0.01), name
+    (said,) = measurement_notices(joint.structures, joint.cartilage)
+    assert (said.code, said.structure) == ("cartilage-not-measured", "femoral_head_cartilage")
+    femur = joint.structures["femur"]
+    more = replace(femur, voxel_volume_ml=1.02 * femur.voxel_volume_ml)
+    (missed,) = measurement_notices({"femur": more}, {})
+    assert missed.code == "volume-missed"
+    assert "-2.0%" in missed.message

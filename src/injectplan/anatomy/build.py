@@ -15,6 +15,8 @@ from injectplan.anatomy.completion import Completed, complete_joint
 from injectplan.anatomy.completion.skin import SeenSkin, skin_of_outline
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.model import (
+    COVERED,
+    FAILED,
     PRIORITY,
     CartilageMap,
     Cavity,
@@ -37,6 +39,8 @@ from injectplan.measure import Notice
 from injectplan.structures import StructureInfo, structure
 
 Progress = Callable[[str, float], None]
+MOST_MISS = 0.01  # a solid's volume from its voxels'
+MOST_FAILED = 0.02  # of a cartilage's vertices
 BONES_OUTSIDE = 0.01  # of the bones' surface outside of the body that an image shows
 # Pairs whose names state the side of the knee they lie on.
 _SIDED = ("tibial_cartilage", "meniscus")
@@ -166,6 +170,27 @@ def check_given(source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
     return axes.notices
 
 
+def measurement_notices(
+    structures: Mapping[str, Structure], cartilage: Mapping[str, CartilageMap]
+) -> list[Notice]:
+    """Warn of solids that miss their voxels' volume by over 1 %, and of cartilage not measured in part."""
+    notices = []
+    for name, solid in structures.items():
+        counted, made = solid.voxel_volume_ml, solid.surface.volume_ml
+        if counted > 0.0 and abs(made / counted - 1.0) > MOST_MISS:
+            said = f"the surface holds {made:.3g} mL, its voxels {counted:.3g} ({made / counted - 1.0:+.1%})"
+            notices.append(Notice("volume-missed", f"{name}: {said}: too thin for this grid", name))
+    for name, measured in cartilage.items():
+        failed, known = (int((measured.state == s).sum()) for s in (FAILED, COVERED))
+        if failed > MOST_FAILED * max(failed + known, 1):
+            said = (
+                f"{name}: at {failed / (failed + known):.0%} of its vertices no ray could measure it: "
+                "the means leave them out; a finer grid, or a look at the labels there, helps"
+            )
+            notices.append(Notice("cartilage-not-measured", said, name))
+    return notices
+
+
 def map_all_cartilage(
     structures: Mapping[str, Structure], axes: JointAxes, *, coarsest_spacing_mm: float = 0.0
 ) -> tuple[dict[str, CartilageMap], list[Notice]]:
@@ -260,6 +285,7 @@ def build_joint(
     clock.done("surfaces")
     clock.say("cartilage thickness", 0.25)
     cartilage, warned = map_all_cartilage(given, axes, coarsest_spacing_mm=spacing)
+    missed = measurement_notices(given, cartilage)
     clock.done("thickness")
     clock.say("completion", 0.4)
     who = subject or Subject()
@@ -280,7 +306,7 @@ def build_joint(
     return JointModel(
         kind=kind, side=side, axes=axes, structures=structures, cavity=completed.cavity,
         labels=completed.labels, cartilage=cartilage, defects=found, subject=who,
-        notices=(*notices, *axes.notices, *warned, *seen, *completed.notices),
+        notices=(*notices, *axes.notices, *warned, *missed, *seen, *completed.notices),
         assumed=tuple(completed.assumed), parameters=values, input_sha256=input_hash(source),
         input_affine=None if grid is None else grid.affine,
         input_shape=None if grid is None else grid.labels.shape, seconds=clock.seconds,

@@ -128,7 +128,7 @@ def ankle_phantom(parameters: Parameters | None = None) -> Phantom:
             value=[0.0, 0.0, -DOME_RADIUS * size], unit="mm, RAS", formula="middle of the roller"
         ),
         "plantarflexion_deg": Truth(
-            value=number(p, "plantarflexion_deg"), unit="deg", formula="plantarflexion_deg"
+            value=number(p, "plantarflexion_deg"), unit="deg", formula="as given (plantarflexion_deg)"
         ),
         "talar_tilt_deg": Truth(value=0.0, unit="deg", formula="dome parallel to plafond"),
         "talar_thickness_mm": Truth(value=_TALAR_MM * scale, unit="mm", formula="1.25 cartilage_scale"),
@@ -138,7 +138,7 @@ def ankle_phantom(parameters: Parameters | None = None) -> Phantom:
         area = float(np.pi * defect.radius_ml_mm * defect.radius_ap_mm * size**2)
         truth["defect_area_mm2"] = Truth(value=area, unit="mm2", formula="π a b, on the dome")
         truth["lesion_depth_mm"] = Truth(
-            value=defect.bone_depth_mm * size, unit="mm", formula="defect_depth_mm"
+            value=defect.bone_depth_mm * size, unit="mm", formula="as given (defect_depth_mm)"
         )
         truth["defect_icrs_grade"] = icrs_grade(defect.cartilage_lost, defect.bone_depth_mm)
     return assemble("ankle", recipe, p, truth)

@@ -13,7 +13,7 @@ from injectplan.imaging.values import LabelMap
 from injectplan.kernels.cast import Floats
 from injectplan.phantoms.grids import grid_over, side_matrix
 from injectplan.phantoms.implicit import Distance, Solid, index_box, mesh, voxelise
-from injectplan.phantoms.layers import Bone, layer_statistics, moved_surface, paint_bone, shell
+from injectplan.phantoms.layers import Bone, layer_truth, moved_surface, paint_bone, shell
 from injectplan.phantoms.values import Parameters, Phantom, Truth, grid_of, number, side_of, word
 
 
@@ -97,11 +97,7 @@ def assemble(name: str, recipe: Recipe, p: Parameters, truth: dict[str, Truth]) 
         surfaces[bone.name] = moved_surface(bone.surface, to_ras)
         for layer in bone.layers:
             surfaces[layer.name] = moved_surface(shell(bone, layer), to_ras)
-            figures = layer_statistics(bone, layer)
-            formula = "area integral over the surface of the construction"
-            for key, unit, power in (("mean_mm", "mm", 1), ("area_mm2", "mm2", 2), ("volume_ml", "mL", 3)):
-                entry = Truth(value=figures[key] * size**power, unit=unit, formula=formula)
-                truth[f"{layer.name}_{key}"] = entry
+            truth |= layer_truth(bone, layer, size)
     for structure, solid in recipe.parts.items():
         surfaces[structure] = moved_surface(mesh(solid, 0.8), to_patient)
     return Phantom(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from injectplan.documents import SCHEMA
 from injectplan.imaging.values import Surface, Volume
 from injectplan.imaging.volumes import write_labelmap, write_volume
 from injectplan.phantoms.relaxation import multi_echo, relaxation_of
@@ -41,7 +42,7 @@ def export_phantom(
     (folder / "surfaces").mkdir(exist_ok=True)
     for name, surface in phantom.surfaces.items():
         _write_ply(folder / "surfaces" / f"{name}.ply", surface)
-    text = json.dumps(truth, indent=2, allow_nan=False)
+    text = json.dumps({"schema": SCHEMA, **truth}, indent=2, allow_nan=False)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8")
 
 

@@ -36,8 +36,9 @@ TABLE: dict[str, Range | Choice] = {
     "effusion_ml": Range(default=0.0, low=0.0, high=30.0),
     "shaft_mm": Range(default=90.0, low=60.0, high=200.0),
     **JOINT_GRID,
-    "spacing_mm": Range(default=0.8, low=0.2, high=4.0),
-    "slice_mm": Range(default=1.0, low=0.2, high=6.0),
+    # head cartilage 1 mm thin: at 0.8 and 1 mm 3 % of it was not measured and its mean 4 % too high
+    "spacing_mm": Range(default=0.6, low=0.2, high=4.0),
+    "slice_mm": Range(default=0.8, low=0.2, high=6.0),
 }
 
 # Thickest and thinnest cartilage of head and acetabulum (assumed; hip < knee, doi:10.1136/ard.58.1.27).

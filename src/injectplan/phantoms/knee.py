@@ -22,7 +22,7 @@ from injectplan.phantoms.layers import (
     build_bone,
     cartilage_points,
     clearance_to_cartilage,
-    layer_statistics,
+    layer_truth,
     moved_surface,
     paint_bone,
     shell,
@@ -316,10 +316,12 @@ def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: 
     size, result = shape.size, {}
     varus = number(p, "varus_deg")
     mldfa, mpta = number(p, "mldfa_deg"), number(p, "mpta_deg") - varus
-    result["mldfa_deg"] = Truth(value=mldfa, unit="deg", formula="mldfa_deg")
-    result["mpta_deg"] = Truth(value=mpta, unit="deg", formula="mpta_deg - varus_deg")
+    result["mldfa_deg"] = Truth(value=mldfa, unit="deg", formula="as given (parameter mldfa_deg)")
+    result["mpta_deg"] = Truth(value=mpta, unit="deg", formula="parameters mpta_deg - varus_deg")
     result["hka_deg"] = Truth(value=180 - mldfa + mpta, unit="deg", formula="180 - mLDFA + MPTA, JLCA = 0")
-    result["knee_flexion_deg"] = Truth(value=number(p, "flexion_deg"), unit="deg", formula="flexion_deg")
+    result["knee_flexion_deg"] = Truth(
+        value=number(p, "flexion_deg"), unit="deg", formula="as given (flexion_deg)"
+    )
     a, b = np.radians(90.0 - mldfa), np.radians(90.0 - mpta)
     axes = {
         "femoral_mechanical_axis": np.array([np.sin(a), 0.0, np.cos(a)]),
@@ -345,15 +347,7 @@ def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: 
         result[f"{zone}_thickness_mm"] = Truth(value=t * size, unit="mm", formula="middle of the zone")
     for bone in shape.bones:
         for layer in bone.layers:
-            figures = layer_statistics(bone, layer)
-            name, formula = layer.name, "area integral over the surface of the construction"
-            result[f"{name}_mean_mm"] = Truth(value=figures["mean_mm"] * size, unit="mm", formula=formula)
-            result[f"{name}_area_mm2"] = Truth(
-                value=figures["area_mm2"] * size**2, unit="mm2", formula=formula
-            )
-            result[f"{name}_volume_ml"] = Truth(
-                value=figures["volume_ml"] * size**3, unit="mL", formula=formula
-            )
+            result |= layer_truth(bone, layer, size)
     if fluid_ml:
         result["effusion_ml"] = Truth(value=fluid_ml, unit="mL", formula="labelled voxels × their volume")
     if shape.defect is not None:
@@ -365,6 +359,8 @@ def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: 
         result["defect_depth_mm"] = Truth(
             value=(d.cartilage_lost * shape.mm["medial_condyle"]) * size, unit="mm", formula="lost cartilage"
         )
-        result["lesion_depth_mm"] = Truth(value=d.bone_depth_mm * size, unit="mm", formula="defect_depth_mm")
+        result["lesion_depth_mm"] = Truth(
+            value=d.bone_depth_mm * size, unit="mm", formula="as given (defect_depth_mm)"
+        )
         result["defect_icrs_grade"] = icrs_grade(d.cartilage_lost, d.bone_depth_mm)
     return result

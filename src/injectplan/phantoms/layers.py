@@ -13,6 +13,7 @@ from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import nearest_points
 from injectplan.kernels.cast import Bools, Floats
 from injectplan.phantoms.implicit import Solid, gradient, index_box, mesh, sample_sparsely
+from injectplan.phantoms.values import Truth
 
 Thickness = Callable[[Floats], Floats]  # foot points on the bone (n, 3) → cartilage thickness (n,) mm
 
@@ -73,17 +74,30 @@ def shell(bone: Bone, layer: Layer) -> Surface:
     return Surface(np.vstack([inner, outer]), triangles)
 
 
-def layer_statistics(bone: Bone, layer: Layer) -> dict[str, float]:
-    """Area-weighted mean thickness over the covered bone, the covered area and the layer's volume."""
-    t = layer.thickness(bone.surface.vertices_mm)
-    covered = t > 0.0
-    area = bone.surface.vertex_areas_mm2
-    total = float(area[covered].sum())
-    return {
-        "mean_mm": float((t * area)[covered].sum() / total) if total else 0.0,
-        "area_mm2": total,
-        "volume_ml": shell(bone, layer).volume_ml if total else 0.0,
-    }
+COVERED_MM = 0.5  # thinner than about a voxel no segmentation shows a rim that runs out, nor does a model
+
+
+def layer_truth(bone: Bone, layer: Layer, size: float) -> dict[str, Truth]:
+    """What is known of a layer: mean thickness and area where a model can find it, and with its whole rim.
+
+    size : of the joint, by which the bone's frame is scaled.  The volume is the whole layer's.
+    """
+    t = layer.thickness(bone.surface.vertices_mm) * size
+    area = bone.surface.vertex_areas_mm2 * size**2
+    result = {}
+    for part, least, said in (
+        ("", COVERED_MM, f"area integral over the construction where it is {COVERED_MM:g} mm or more"),
+        ("whole_", 1e-9, "area integral over the construction, the rim that runs out included"),
+    ):
+        here = t >= least
+        total = float(area[here].sum())
+        mean = float((t * area)[here].sum() / total) if total else 0.0
+        result[f"{layer.name}_{part}mean_mm"] = Truth(value=mean, unit="mm", formula=said)
+        result[f"{layer.name}_{part}area_mm2"] = Truth(value=total, unit="mm2", formula=said)
+    volume = shell(bone, layer).volume_ml * size**3 if (t > 0.0).any() else 0.0
+    said = "between the construction's two surfaces"
+    result[f"{layer.name}_volume_ml"] = Truth(value=volume, unit="mL", formula=said)
+    return result
 
 
 def paint_bone(
