@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion.ankleback import add_fat, add_hind_side
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
@@ -53,6 +54,16 @@ ANKLE: Mapping[str, Dimension] = {
     "deep_fibular_nerve_diameter": _D(1.8, 0.3, 1.0, 3.0, "one branch", True),
     "superficial_fibular_nerve_diameter": _D(1.6, 0.3, 0.8, 3.0, "one branch", True),
     "superficial_fibular_from_lateral": _D(14.0, 8.4, 3.0, 25.0, "mm from the lateral border, 34 limbs"),
+    "tibialis_posterior_tendon_thickness": _D(4.8, 0.7, 3.0, 7.0, "round, 18 mm² across", True),
+    "flexor_digitorum_longus_tendon_thickness": _D(3.2, 0.5, 2.0, 5.0, "round, 8 mm² across", True),
+    "flexor_hallucis_longus_tendon_thickness": _D(4.4, 0.7, 3.0, 7.0, "round, 15 mm² across", True),
+    "fibularis_tendons_thickness": _D(4.6, 0.7, 3.0, 7.0, "longus round, 17 mm² across, brevis less", True),
+    "posterior_tibial_artery_diameter": _D(2.5, 0.4, 1.5, 4.0, "2-3 mm", True),
+    "posterior_tibial_vein_diameter": _D(2.4, 0.5, 1.2, 4.5, "one of the two beside the artery", True),
+    "tibial_nerve_diameter": _D(4.4, 0.6, 3.0, 6.0, "10-20 mm² across behind the malleolus", True),
+    "sural_nerve_diameter": _D(2.0, 0.4, 1.0, 3.5, "2-4 mm² across", True),
+    "sural_nerve_behind_fibula": _D(12.0, 4.0, 4.0, 22.0, "mm behind the lateral malleolus's border", True),
+    "small_saphenous_vein_diameter": _D(2.5, 0.6, 1.2, 4.5, "2-4 mm", True),
     "anterior_reflection": _D(
         12.0, 3.0, 5.0, 18.0, "capsule 9.8-13.5 mm above the rim, doi:10.1002/ca.23219"
     ),
@@ -77,7 +88,7 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
             0.0: (-6.0, 31.0, 31.0), -20.0: (-4.0, 30.0, 34.0), -45.0: (-2.0, 30.0, 44.0)}  # fmt: skip
     cy, a, b = (curve(g.z, {z * s: v[i] * s for z, v in rows.items()}) for i in range(3))
     core = ellipse(g.x - np.float32(2.0 * s), g.y - cy, a, b)
-    bones = build.distance(BONES, g, 24.0)
+    bones = build.kept["bones"] = build.distance(BONES, g, 24.0)
     heel = g.z + np.float32(48.0 * s) + 0.0 * g.x + 0.0 * g.y
     core = smooth_max(core, -heel, 10.0)
     core = smooth_min(core, bones - np.float32(5.5), 14.0 * s)
@@ -196,11 +207,14 @@ def _fat_pad(build: Build, s: float, core: Floats32) -> None:
     top = min(34.0 * s, float(build.grid.high_mm[2]) - 2.0)
     low, high = (-20.0 * s, 2.0 * s, -24.0 * s), (20.0 * s, 44.0 * s, top)
     grid = Grid.between(build.frame, low, high, 0.8)
-    bones = build.distance(BONES, grid, 6.0)
+    bones = build.distance(BONES, grid, 10.0)
     inner = upsample(core, build.grid, grid) + np.float32(build.sizes["deep_fascia_thickness"] + 0.3)
-    box = np.maximum(np.abs(grid.x) - 17.0 * s, np.float32(6.0 * s) - grid.y)
-    box = np.maximum(box, np.maximum(-22.0 * s - grid.z, grid.z - top + 2.0))
-    pad = smooth_max(smooth_max(inner, box, 3.0), -bones - 0.5, 1.0)
+    # a wedge that points into the joint: thick over the hollow, thin up on the tibia and out on the neck
+    cover = curve(grid.z, {-22.0 * s: 2.5, -8.0 * s: 9.0, 6.0 * s: 9.0, top: 1.5})
+    cover = cover * (1.0 - ramp(np.abs(grid.x), 8.0 * s, 19.0 * s))
+    box = np.maximum(np.float32(6.0 * s) - grid.y, np.maximum(-22.0 * s - grid.z, grid.z - top + 2.0))
+    pad = smooth_max(smooth_max(inner, box, 4.0), bones - cover, 4.0)
+    pad = smooth_max(pad, -bones - 0.5, 1.0)
     if (pad < 0).any():
         build.add("anterior_ankle_fat_pad", grid, pad, sd=2.0)
 
@@ -290,7 +304,10 @@ def complete_ankle(
         if build.skin is not None:
             core = shaped
         say("ankle: tendons, vessels and nerves", 0.3)
+        build.kept["core"] = core
+        add_fat(build, scale)
         _fat_pad(build, scale, core)
+        add_hind_side(build, scale)
         _cords_and_tendons(build, scale, fat, line, core)
     say("ankle: joint cavity", 0.6)
     cavity = _cavity(build, scale)

@@ -49,6 +49,16 @@ KNEE: Mapping[str, Dimension] = {
     "recess_half_width": _D(22.0, 4.0, 14.0, 32.0, "pouch about 4-5 cm wide", True),
     "capsule_thickness": _D(1.2, 0.4, 0.5, 2.5, "0.5-1.5 mm, thicker behind", True),
     "retinaculum_thickness": _D(1.5, 0.4, 0.8, 3.0, "1-2 mm; MPFL 0.91-1.7 mm", True),
+    "medial_collateral_ligament_thickness": _D(2.4, 0.5, 1.2, 4.5, "superficial layer 2-3 mm", True),
+    "medial_collateral_ligament_width": _D(11.0, 2.0, 6.0, 18.0, "10-12 mm", True),
+    "lateral_collateral_ligament_thickness": _D(
+        4.0, 0.5, 2.5, 6.0, "4.0 mm (standard error 0.16), 10 cadavers, PMID 14623649"
+    ),
+    "anterior_cruciate_ligament_thickness": _D(9.0, 1.2, 6.0, 13.0, "round, 8-11 mm", True),
+    "posterior_cruciate_ligament_thickness": _D(10.0, 1.3, 7.0, 14.0, "round, 9-12 mm", True),
+    "iliotibial_tract_thickness": _D(
+        1.95, 0.3, 0.8, 3.5, "US 1.95 ± 0.3 mm at the femoral condyle, doi:10.1002/jcu.10168"
+    ),
     "resting_fluid": _D(7.0, 1.5, 2.0, 8.0, "normal fluid 5-8 mL (Balazs), 2-4 mL in other texts", True),
     "vastus_intermedius_thickness": _D(12.0, 3.0, 6.0, 20.0, "above the recess", True),
     "popliteal_artery_behind_bone": _D(

@@ -14,6 +14,7 @@ from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.hipback import add_hind_side
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
@@ -67,6 +68,7 @@ HIP: Mapping[str, Dimension] = {
     "femoral_nerve_diameter": _D(5.3, 0.6, 4.0, 7.0, "21.7 ± 5.2 mm², doi:10.7863/jum.2003.22.2.163"),
     "lateral_circumflex_femoral_artery_diameter": _D(2.5, 0.4, 1.5, 4.0, "2-3 mm", True),
     "lateral_femoral_cutaneous_nerve_diameter": _D(3.0, 0.6, 1.5, 5.0, "3.6 ± 1.3 mm wide"),
+    "sciatic_nerve_diameter": _D(8.0, 1.2, 5.0, 12.0, "flat, 40-60 mm² across", True),
     "resting_fluid": _D(4.0, 1.0, 2.0, 8.0, "mL; a normal hip holds a few", True),
     "joint_capacity": _D(
         17.0, 3.0, 10.0, 30.0, "14 mL in small women to 20 mL in large men, doi:10.1007/BF00347339"
@@ -150,7 +152,7 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     back = 62.0 * s
     middle, depth = 0.5 * (ahead - back), 0.5 * (ahead + back)
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
-    bones = build.distance(NEEDED, g, 30.0)
+    bones = build.kept["bones"] = build.distance(NEEDED, g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
     soft = build.distance(build.soft_given, g, 12.0)
     core = smooth_min(core, soft - np.float32(1.5), 6.0)
@@ -344,6 +346,7 @@ def complete_hip(
         _cartilage(build, neck, scale)
         _muscles(build, scale, front)
         _cords(build, scale, front, core)
+        add_hind_side(build, scale, out, core)
     say("hip: joint cavity", 0.6)
     cavity = _cavity(build, neck, out, scale)
     say("hip: labels", 0.9)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.dimensions import knee_sizes
+from injectplan.anatomy.completion.kneeback import add_deep_fat, add_hind_muscles, add_ligaments
 from injectplan.anatomy.completion.kneebuild import Build, add_shafts
 from injectplan.anatomy.completion.kneecavity import knee_cavity
 from injectplan.anatomy.completion.kneecords import add_cords
@@ -54,11 +55,12 @@ def complete_knee(
     if mode == "auto":
         steps: tuple[tuple[str, Callable[[Build], object]], ...] = (
             ("skin, fat and fascia", add_envelopes), ("tendons", add_tendons), ("fat pads", add_fat_pads),
-            ("muscles", add_muscles), ("retinacula", add_retinacula), ("vessels and nerves", add_cords),
+            ("muscles", add_muscles), ("hind side", add_hind_muscles), ("ligaments", add_ligaments),
+            ("fat between", add_deep_fat), ("retinacula", add_retinacula), ("vessels and nerves", add_cords),
             ("shafts beyond the scan", add_shafts),
         )  # fmt: skip
         for i, (label, step) in enumerate(steps):
-            say(label, 0.2 + 0.07 * i)
+            say(label, 0.2 + 0.05 * i)
             step(build)
     say("joint cavity", 0.7)
     cavity = knee_cavity(build, quadriceps_tendon, patellar_tendon, tendon_line(build))

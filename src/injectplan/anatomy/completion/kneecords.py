@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
 
 from injectplan.anatomy.completion.kneebuild import Build
-from injectplan.anatomy.completion.solids import rounded_path, tube
-from injectplan.kernels.cast import Floats, Floats32
+from injectplan.anatomy.completion.solids import laid, rounded_path, tube
+from injectplan.kernels.cast import Floats
 
 # As an atlas's vessels lie from those drawn, root mean square (docs/explanation/joint.md). The courses follow
 # the published means; that body's vein lies beside its artery, as in 8 of 100. The nerve runs behind the vein
 # and is as uncertain (cadavers: 5-13 mm from the epicondyle, Anat Cell Biol 2021;54(1)).
 ARTERY_SD_MM, VEIN_SD_MM = 11.0, 17.0
-
-
-def laid(build: Build, path: npt.ArrayLike, values: Floats32, distance_mm: float, *, push: bool) -> Floats:
-    """Move a path's points along a field's slope to a distance: exactly (push False), or at least (True)."""
-    points = np.array(path, np.float64)
-    g = build.coarse
-    for _ in range(12):
-        at = ((points - g.low_mm) / g.spacing_mm).T
-        value = ndimage.map_coordinates(values, at, order=1, mode="nearest")
-        slope = np.stack(
-            [
-                ndimage.map_coordinates(values, at + 0.5 * np.eye(3)[a][:, None], order=1, mode="nearest")
-                - ndimage.map_coordinates(values, at - 0.5 * np.eye(3)[a][:, None], order=1, mode="nearest")
-                for a in range(3)
-            ],
-            axis=1,
-        )
-        length = np.linalg.norm(slope, axis=1, keepdims=True)
-        miss = np.float64(distance_mm) - value
-        step = np.clip(np.maximum(miss, 0.0) if push else miss, -3.0, 3.0)
-        points = points + step[:, None] * slope / np.maximum(length, 1e-6)
-    return points
 
 
 def _cord(build: Build, name: str, path: Floats, diameter_mm: float, sd: float) -> None:
@@ -48,7 +24,7 @@ def _cord(build: Build, name: str, path: Floats, diameter_mm: float, sd: float) 
 
 def _within(build: Build, path: Floats, depth_mm: float) -> Floats:
     """Keep a path at least this deep under the deep fascia."""
-    return laid(build, path, -build.solids["core"], depth_mm, push=True)
+    return laid(build.coarse, path, -build.solids["core"], depth_mm, push=True)
 
 
 def add_cords(build: Build) -> None:
@@ -70,7 +46,7 @@ def add_cords(build: Build) -> None:
         [2 * s, joint - gap - radius, 22 * s], [2.8 * s, joint - gap - radius, 0.0],
         deep(-20 * s, 3 * s, 1.5), deep(-48 * s, 4 * s, 7), [5 * s, float(m.back(-55 * s)) - 14 * s, low],
     ])  # fmt: skip
-    artery = laid(build, rounded_path(artery), build.bones, radius + 0.8 * gap, push=True)
+    artery = laid(build.coarse, rounded_path(artery), build.bones, radius + 0.8 * gap, push=True)
     _cord(build, "popliteal_artery", artery, 2 * radius, sd=ARTERY_SD_MM)
     vein_radius = 0.5 * size["popliteal_vein_diameter"]
     spread = radius + vein_radius + 0.8
@@ -88,7 +64,7 @@ def add_cords(build: Build) -> None:
     ])  # fmt: skip
     # under the fascia first, off the bone last: at the fibula's neck the two leave little room
     fibular = _within(build, rounded_path(fibular), 2.5)
-    fibular = laid(build, fibular, build.bones, 2.4, push=True)
+    fibular = laid(build.coarse, fibular, build.bones, 2.4, push=True)
     _cord(
         build,
         "common_fibular_nerve",
@@ -100,8 +76,8 @@ def add_cords(build: Build) -> None:
     around = np.array([
         [3 * s, -12 * s, 42 * s], [20 * s, -8 * s, 42 * s], [31 * s, 6 * s, 42 * s], [31 * s, 20 * s, 43 * s],
     ])  # fmt: skip
-    around = laid(build, rounded_path(around, 3.0), build.femur, 1.8, push=False)
-    path = laid(build, np.vstack([around, corner]), build.bones, 1.6, push=True)
+    around = laid(build.coarse, rounded_path(around, 3.0), build.femur, 1.8, push=False)
+    path = laid(build.coarse, np.vstack([around, corner]), build.bones, 1.6, push=True)
     _cord(
         build,
         "superior_lateral_genicular_artery",
@@ -114,5 +90,5 @@ def add_cords(build: Build) -> None:
     branch = edge + np.array(
         [[-52, -30, 22], [-31, -8, 0], [-17.2, 0, -15], [-6, 0, -26], [14, 0, -33], [30, -10, -36.0]]
     )
-    branch = laid(build, rounded_path(branch), build.solids["core"], 2.2, push=False)
+    branch = laid(build.coarse, rounded_path(branch), build.solids["core"], 2.2, push=False)
     _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0)

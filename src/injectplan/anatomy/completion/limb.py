@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,8 @@ from injectplan.anatomy.completion.solids import (
     Grid,
     coordinates,
     curve,
-    ellipse,
     ramp,
     rounded_path,
-    smooth_max,
     still_grid,
     tube,
 )  # fmt: skip
@@ -37,6 +35,7 @@ class Build(Making):
     """A hip or an ankle under construction in its own coordinates."""
 
     grid: Grid
+    kept: dict[str, Floats32] = field(default_factory=dict, kw_only=True)
 
     def vertices(self, name: str) -> Floats:
         """Points over a structure that is there in joint coordinates."""
@@ -71,24 +70,8 @@ class Build(Making):
     def band(
         self, name: str, rows: Sequence[Sequence[float]], *, sd: float, bump: int = 0, spacing_mm: float = 1.0
     ) -> None:
-        """A muscle or tendon that runs along z: rows are z, centre x, y and half widths across and deep."""
-        if name in self.given:
-            return
-        table = np.asarray(rows, float)
-        table = table[np.argsort(table[:, 0])]
-        z = table[:, 0]
-        reach = table[:, 3:5].max(axis=1)
-        low = [(table[:, 1] - reach).min() - 3, (table[:, 2] - reach).min() - 3, z[0]]
-        high = [(table[:, 1] + reach).max() + 3, (table[:, 2] + reach).max() + 3, z[-1]]
-        top, bottom = self.grid.high_mm, self.grid.low_mm
-        grid = Grid.between(self.frame, np.maximum(low, bottom), np.minimum(high, top), spacing_mm)
-        cx, cy, a, b = (curve(grid.z, list(zip(z, table[:, i], strict=True))) for i in range(1, 5))
-        section = ellipse(grid.x - cx, grid.y - cy, a, b)
-        ends = np.maximum(z[0] + 1.0 - grid.z, grid.z - z[-1] + 1.0) + 0.0 * grid.x
-        if bottom[2] > z[0]:
-            ends = grid.z - z[-1] + 1.0 + 0.0 * grid.x
-        fibres = table[-1, [1, 2, 0]] - table[0, [1, 2, 0]]
-        self.add(name, grid, smooth_max(section, ends, 2.0), sd=sd, bump=bump, fibres=fibres)
+        """A muscle or tendon that runs along z; see `Making.bands`."""
+        self.bands(name, [rows], self.grid, sd=sd, bump=bump, spacing_mm=spacing_mm)
 
     def cord(self, name: str, knots: npt.ArrayLike, radius_mm: float, *, sd: float, bump: int = 0) -> None:
         """A vessel or nerve: a round tube along a smooth path through knots (n, 3)."""

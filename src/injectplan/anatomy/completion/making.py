@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from injectplan.anatomy.completion import Completed, Mode
 from injectplan.anatomy.completion.dimensions import Sizes
 from injectplan.anatomy.completion.painting import paint_labels
 from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, skin_of_surface, under_skin
-from injectplan.anatomy.completion.solids import Frame, Grid
+from injectplan.anatomy.completion.solids import OUTSIDE, Frame, Grid, curve, ellipse, smooth_max
 from injectplan.anatomy.model import PRIORITY, Cavity, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import LabelMap, Surface
@@ -117,6 +117,46 @@ class Making:
             priority=PRIORITY[info.layer] + bump, placement_sd_mm=sd, fibres=way,
             assumed=("built from the bones and published sizes",),
         )  # fmt: skip
+
+    def bands(
+        self,
+        name: str,
+        heads: Sequence[Sequence[Sequence[float]]],
+        within: Grid,
+        *,
+        sd: float,
+        bump: int = 0,
+        spacing_mm: float = 1.0,
+        cut: Callable[[Grid], Floats32] | None = None,
+    ) -> None:
+        """Make a muscle or tendon whose heads run along z, inside a grid's extent.
+
+        heads : of each the rows z, centre x, y and half widths across and deep.  cut : where it must end, as
+        signed values on its grid.
+        """
+        if name in self.given:
+            return
+        tables = [np.asarray(rows, float) for rows in heads]
+        tables = [t[np.argsort(t[:, 0])] for t in tables]
+        every = np.concatenate(tables)
+        reach = every[:, 3:5].max(axis=1)
+        low = [(every[:, 1] - reach).min() - 3, (every[:, 2] - reach).min() - 3, every[:, 0].min()]
+        high = [(every[:, 1] + reach).max() + 3, (every[:, 2] + reach).max() + 3, every[:, 0].max()]
+        top, bottom = within.high_mm, within.low_mm
+        grid = Grid.between(self.frame, np.maximum(low, bottom), np.minimum(high, top), spacing_mm)
+        solid = np.full(grid.shape, OUTSIDE)
+        for table in tables:
+            z = table[:, 0]
+            cx, cy, a, b = (curve(grid.z, list(zip(z, table[:, i], strict=True))) for i in range(1, 5))
+            section = ellipse(grid.x - cx, grid.y - cy, a, b)
+            ends = np.maximum(z[0] + 1.0 - grid.z, grid.z - z[-1] + 1.0) + 0.0 * grid.x
+            if bottom[2] > z[0]:
+                ends = grid.z - z[-1] + 1.0 + 0.0 * grid.x
+            solid = np.minimum(solid, smooth_max(section, ends, 2.0))
+        if cut is not None:
+            solid = np.maximum(solid, cut(grid))
+        fibres = tables[0][-1, [1, 2, 0]] - tables[0][0, [1, 2, 0]]
+        self.add(name, grid, solid, sd=sd, bump=bump, fibres=fibres)
 
 
 def add_cavity(

@@ -46,12 +46,20 @@ LEAST_FAT_MM = 1.5
 NOT_DRAWN = ("effusion_ml", "limb_above", "limb_below")
 BUNDLES = (
     ("femoral_artery", "femoral_vein", "femoral_nerve"),
-    ("popliteal_artery", "popliteal_vein", "tibial_nerve"),
+    (
+        "popliteal_artery",
+        "popliteal_vein",
+        "tibial_nerve",
+        "posterior_tibial_artery",
+        "posterior_tibial_vein",
+    ),
+    ("sural_nerve", "small_saphenous_vein"),
     ("dorsalis_pedis_artery", "deep_fibular_nerve"),
 )
 ENVELOPES = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
 # These follow the drawn sizes and the bones; a shift of their own would tear them off.
-UNMOVED = (*ENVELOPES, "joint_cavity", "joint_capsule")
+FILLERS = ("deep_fat", "popliteal_fat_pad", "intercondylar_fat_pad", "acetabular_fat_pad")
+UNMOVED = (*ENVELOPES, *FILLERS, "joint_cavity", "joint_capsule")
 UNMOVED_LAYERS = ("bone", "cartilage")
 MEASURED_AT = 2500  # vertices of a structure at which the draws' distances are taken; others as the nearest
 COARSER = 1.6  # a draw's grids against a plan's: a surface differs by less than 0.1 mm

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from injectplan.anatomy.model import JointAxes
 from injectplan.anatomy.surfaces import flying_edges
@@ -281,6 +282,26 @@ def rounded_path(knots_mm: npt.ArrayLike, step_mm: float = 2.0) -> Floats:
     s = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
     count = max(int(np.ceil(s[-1] / step_mm)) + 1, 2)
     return np.asarray(PchipInterpolator(s, knots)(np.linspace(0.0, s[-1], count)))
+
+
+def laid(grid: Grid, path: npt.ArrayLike, values: Floats32, distance_mm: float, *, push: bool) -> Floats:
+    """Move a path's points along a field's slope to a distance: exactly (push False), or at least (True)."""
+    points = np.array(path, np.float64)
+    half = 0.5 * np.eye(3)
+    for _ in range(12):
+        at = ((points - grid.low_mm) / grid.spacing_mm).T
+
+        def read(where: Floats) -> Floats:
+            return np.asarray(ndimage.map_coordinates(values, where, order=1, mode="nearest"), np.float64)
+
+        slope = np.stack(
+            [read(at + half[a][:, None]) - read(at - half[a][:, None]) for a in range(3)], axis=1
+        )
+        length = np.linalg.norm(slope, axis=1, keepdims=True)
+        miss = distance_mm - read(at)
+        step = np.clip(np.maximum(miss, 0.0) if push else miss, -3.0, 3.0)
+        points = points + step[:, None] * slope / np.maximum(length, 1e-6)
+    return points
 
 
 def curve(z: npt.ArrayLike, knots: Sequence[tuple[float, float]] | Mapping[float, float]) -> Floats32:
