@@ -10,7 +10,7 @@ import pytest
 from hip_ankle_joints import completed, joint_points
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.model import JointModel, Subject
-from injectplan.kernels.bvh import first_hits, nearest_points
+from injectplan.kernels.bvh import contains, first_hits, nearest_points, signed_distances
 from injectplan.phantoms import make_phantom
 
 # (BMI, sex, size): a lean man, a woman of normal weight, an obese woman
@@ -120,6 +120,69 @@ def test_more_weight_more_fat_at_the_portal():
     assert found[0] < found[1] < found[2]
 
 
+def held(axes, labels, low, high) -> dict[str, float]:
+    """Share of each structure in a box of joint coordinates; what lies in none counts as ""."""
+    steps = [np.arange(a, b, 1.5) for a, b in zip(low, high, strict=True)]
+    xyz = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    basis = np.column_stack([axes.lateral, axes.anterior, axes.proximal])
+    index = (xyz @ basis.T + axes.origin_mm - labels.affine[:3, 3]) @ np.linalg.inv(labels.affine[:3, :3]).T
+    i, j, k = np.clip(np.round(index).astype(int), 0, np.array(labels.labels.shape) - 1).T
+    names = [labels.names.get(int(v), "") for v in labels.labels[i, j, k]]
+    return {name: names.count(name) / len(names) for name in set(names)}
+
+
+def test_the_iliotibial_tract_is_as_thick_as_ultrasound_measures_it(joint):
+    """1.95 ± 0.3 mm at the femoral condyle (doi:10.1002/jcu.10168), within two standard deviations."""
+    tract = local(joint, "iliotibial_tract")
+    level = tract[np.abs(tract[:, 2] - 22.0) < 3.0]
+    at = (0.0, level[:, 1].mean(), 22.0)
+    assert 1.35 < thickness(joint, "iliotibial_tract", at, (1.0, 0.0, 0.0)) < 2.75
+    assert level[:, 0].min() > local(joint, "femur")[:, 0].max() - 6.0  # beside the condyle
+    assert local(joint, "tibia")[:, 2].max() - tract[:, 2].min() > 15.0  # down to Gerdy's tubercle
+
+
+def test_collateral_ligaments_have_their_published_attachments(joint):
+    """LaPrade 2007: tibial end 61.2 mm below the joint line; lateral one 4.0 mm thick, 48-70 mm long."""
+    medial, lateral = (local(joint, f"{n}_collateral_ligament") for n in ("medial", "lateral"))
+    line = local(joint, "tibia")[:, 2].max()
+    assert -70.0 < medial[:, 2].min() - line < -50.0 or medial[:, 2].min() < -55.0
+    femur = local(joint, "femur")
+    side = femur[(femur[:, 2] > 12.0) & (femur[:, 2] < 38.0)]
+    epicondyle = side[side[:, 0].argmin()]
+    assert 0.0 < medial[:, 2].max() - epicondyle[2] < 8.0  # 3.2 mm above it, half its own width apart
+    assert 38.0 < np.linalg.norm(np.ptp(lateral, axis=0)) < 76.0
+    middle = lateral[np.abs(lateral[:, 2] - lateral[:, 2].mean()) < 3.0]
+    assert 3.0 < np.ptp(middle[:, 1]) < 6.0
+    fibula = local(joint, "fibula") if "fibula" in joint.structures else None
+    if fibula is not None:
+        assert lateral[:, 2].min() < fibula[:, 2].max() + 2.0
+
+
+def test_the_notch_and_the_popliteal_fossa_hold_fat_and_no_muscle(joint):
+    size = float(np.ptp(local(joint, "femur")[:, 0])) / 76.0
+    notch = held(joint.axes, joint.labels, np.array([-6, -14, 7]) * size, np.array([6, 2, 18]) * size)
+    assert notch.get("muscle", 0.0) < 0.02
+    assert notch.get("intercondylar_fat_pad", 0.0) > 0.1
+    assert sum(v for k, v in notch.items() if k.endswith("cruciate_ligament")) > 0.1
+    back = local(joint, "femur")
+    y = back[(np.abs(back[:, 0]) < 24.0) & (back[:, 2] > 5.0) & (back[:, 2] < 30.0)][:, 1].min()
+    low, high = np.array([-9.0, y - 13.0, 12.0]), np.array([11.0, y - 2.0, 40.0])
+    fossa = held(joint.axes, joint.labels, low, high)
+    assert fossa.get("muscle", 0.0) < 0.02
+    assert fossa.get("popliteal_fat_pad", 0.0) > 0.4
+    assert fossa.get("popliteal_artery", 0.0) + fossa.get("popliteal_vein", 0.0) > 0.02
+
+
+def test_hamstrings_bound_the_fossa_and_the_calf_lies_under_it(joint):
+    x = {
+        n: local(joint, n) for n in ("semimembranosus", "biceps_femoris", "gastrocnemius", "popliteal_artery")
+    }
+    level = {n: p[np.abs(p[:, 2] - 35.0) < 5.0][:, 0] for n, p in x.items() if n != "gastrocnemius"}
+    assert level["semimembranosus"].max() < level["popliteal_artery"].mean() < level["biceps_femoris"].min()
+    assert x["gastrocnemius"][:, 2].max() < 40.0
+    assert local(joint, "popliteus")[:, 2].max() < 5.0
+
+
 @pytest.mark.parametrize(
     ("bmi", "least", "most"), [(22.0, 38.0, 54.0), (27.0, 50.0, 66.0), (32.0, 62.0, 82.0)]
 )
@@ -150,3 +213,84 @@ def test_the_ankle_lies_8_to_20_mm_under_the_skin(bmi):
     front = made.cavity.surface.vertices_mm[cavity[:, 0] < -3.0][int(medial[:, 1].argmax())]
     depth, _ = first_hits(made.structures["skin"].surface.bvh, front[None], axes.anterior[None])
     assert 5.0 < depth[0] < 20.0
+
+
+@pytest.fixture(params=[(22.0, "right"), (25.0, "left"), (32.0, "right")], ids=lambda p: f"{p[1]} {p[0]:g}")
+def ankle(request):
+    return completed("ankle", request.param[1], request.param[0])
+
+
+def _at(axes, made, name: str, z: float, within: float = 3.0) -> np.ndarray:
+    points = joint_points(axes, made.structures[name].surface)
+    return points[np.abs(points[:, 2] - z) < within].mean(axis=0)
+
+
+def test_what_runs_behind_the_medial_malleolus_lies_in_its_order(ankle):
+    """Tibialis posterior, flexor digitorum, artery, nerve, flexor hallucis, from the malleolus on."""
+    axes, made = ankle
+    order = ("tibialis_posterior_tendon", "flexor_digitorum_longus_tendon", "posterior_tibial_artery",
+             "tibial_nerve", "flexor_hallucis_longus_tendon")  # fmt: skip
+    places = [_at(axes, made, name, 4.0)[:2] for name in order]
+    way = places[-1] - places[0]
+    along = [float((p - places[0]) @ way) for p in places]
+    assert along == sorted(along)
+    tibia = made.structures["tibia"].surface
+    for name in order:
+        assert nearest_points(tibia.bvh, made.structures[name].surface.vertices_mm)[0].min() < 14.0
+        assert signed_distances(tibia.bvh, made.structures[name].surface.vertices_mm).min() > -0.3
+
+
+def test_sural_nerve_and_fibular_tendons_lie_behind_the_lateral_malleolus(ankle):
+    axes, made = ankle
+    fibula = joint_points(axes, made.structures["fibula"].surface)
+    level = fibula[np.abs(fibula[:, 2]) < 3.0]
+    nerve, tendons = (_at(axes, made, n, 0.0) for n in ("sural_nerve", "fibularis_tendons"))
+    assert 4.0 < level[:, 1].min() - nerve[1] < 22.0
+    assert 0.0 < level[:, 1].min() - tendons[1] < 10.0
+    assert tendons[1] > nerve[1]
+    # in the fat: under the skin, over the deep fascia
+    points = made.structures["sural_nerve"].surface.vertices_mm
+    z = joint_points(axes, made.structures["sural_nerve"].surface)[:, 2]
+    points = points[(z > -10.0) & (z < 40.0)]
+    assert contains(made.structures["skin"].surface.bvh, points).all()
+    assert contains(made.structures["deep_fascia"].surface.bvh, points).mean() < 0.3
+
+
+def test_fat_fills_the_ankle_before_the_achilles_tendon_and_no_muscle_reaches_the_joint(ankle):
+    axes, made = ankle
+    pad = joint_points(axes, made.structures["kager_fat_pad"].surface)
+    achilles = joint_points(axes, made.structures["achilles_tendon"].surface)
+    assert pad[:, 1].min() > achilles[:, 1].min()
+    assert 2.0 < made.structures["kager_fat_pad"].surface.volume_ml < 20.0
+    around = held(axes, made.labels, (-20.0, -34.0, -8.0), (20.0, 26.0, 8.0))
+    assert around.get("muscle", 0.0) < 0.01
+    assert around.get("kager_fat_pad", 0.0) + around.get("deep_fat", 0.0) > 0.1
+
+
+def test_the_anterior_fat_pad_is_a_wedge_that_points_into_the_joint(ankle):
+    axes, made = ankle
+    pad = joint_points(axes, made.structures["anterior_ankle_fat_pad"].surface)
+    wide = [np.ptp(pad[np.abs(pad[:, 2] - z) < 1.5][:, 0]) for z in (0.0, 18.0)]
+    deep = [np.ptp(pad[(np.abs(pad[:, 2] - z) < 1.5) & (np.abs(pad[:, 0]) < 4.0)][:, 1]) for z in (0.0, 18.0)]
+    assert deep[1] < 0.8 * deep[0]
+    assert wide[1] < wide[0] + 1.0
+
+
+@pytest.mark.parametrize("bmi", [22.0, 25.0, 32.0])
+def test_the_hip_s_nerve_glutei_and_fossa(bmi):
+    axes, made = completed("hip", "right", bmi)
+    nerve = _at(axes, made, "sciatic_nerve", 0.0, 5.0)
+    assert nerve[1] < -30.0  # behind the socket
+    for bone in ("femur", "hip_bone"):
+        gap = signed_distances(made.structures[bone].surface.bvh,
+                               made.structures["sciatic_nerve"].surface.vertices_mm)  # fmt: skip
+        assert gap.min() > 1.0, bone
+    gluteus = joint_points(axes, made.structures["gluteus_maximus"].surface)
+    level = gluteus[np.abs(gluteus[:, 2]) < 5.0]
+    assert level[:, 1].mean() < nerve[1]  # the nerve runs under it
+    inner, outer = (_at(axes, made, n, 40.0, 5.0) for n in ("gluteus_minimus", "gluteus_medius"))
+    assert inner[0] < outer[0]
+    pad = made.structures["acetabular_fat_pad"].surface
+    assert 0.2 < pad.volume_ml < 8.0
+    away = np.linalg.norm(joint_points(axes, pad), axis=1)
+    assert away.max() < 36.0

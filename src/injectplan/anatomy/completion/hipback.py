@@ -19,6 +19,7 @@ SCIATIC_SD_MM = 10.0  # as the femoral bundle (no atlas's nerve was at hand)
 OFF_BONE_MM = 3.0  # between the nerve and the ischium: obturator internus and gemelli
 FILLING = PRIORITY["muscle"] + 2 - PRIORITY["fat_pad"]  # over muscle without a name, under everything else
 FOSSA_MM = 31.0  # from the head's centre to the floor of the fossa
+LEAST_GAP_MM = 2.5  # between the two surfaces: less is the joint's own slit
 
 Rows = Sequence[Sequence[float]]
 MUSCLES: Mapping[str, Rows] = {
@@ -39,7 +40,8 @@ def add_hind_side(build: Build, s: float, out: Floats, core: Floats32) -> None:
         scaled = [[[v * s for v in row] for row in rows]]
         build.bands(name, scaled, build.grid, sd=GLUTEI_SD_MM, bump=i, spacing_mm=2.0, cut=inside)
     radius = 0.5 * build.sizes["sciatic_nerve_diameter"]
-    knots = np.array([[-34, -46, 85], [-12, -48, 48], [6, -46, 10], [11, -43, -30], [9, -40, -70],
+    # from where it leaves the pelvis, over the ischium's hind face
+    knots = np.array([[-14, -50, 50], [-4, -49, 36], [6, -46, 10], [11, -43, -30], [9, -40, -70],
                       [7, -40, -120]]) * s  # fmt: skip
     knots = knots[knots[:, 2] > build.grid.low_mm[2] - 30.0 * s]
     path = laid(build.grid, rounded_path(knots), -core, radius + 12.0 * s, push=True)  # under the gluteus
@@ -59,5 +61,6 @@ def _fossa_fat(build: Build, s: float, out: Floats) -> None:
     socket = build.distance(("hip_bone", "acetabular_cartilage"), grid, 6.0)
     solid = smooth_max(radial - np.float32(reach), along + np.float32(4.0 * s), 2.0)
     solid = np.maximum(solid, np.maximum(np.float32(0.2) - head, np.float32(0.1) - socket))
+    solid = np.maximum(solid, np.float32(LEAST_GAP_MM) - head - socket)
     if (solid < 0.0).any():
         build.add("acetabular_fat_pad", grid, np.asarray(solid, np.float32), sd=1.5, bump=FILLING)
