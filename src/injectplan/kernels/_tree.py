@@ -134,8 +134,11 @@ def _partition(boxes, order, begin, end, axis, last, centers, scale, held, held_
                 held[n, k] = boxes[i, k]
             held_order[n] = order[i]
             n += 1
-    boxes[left:end] = held[:n]
-    order[left:end] = held_order[:n]
+    # one by one, here and below: numba compiles an array's part set to another with all that prints its error
+    for i in range(n):
+        for k in range(6):
+            boxes[left + i, k] = held[i, k]
+        order[left + i] = held_order[i]
     return left
 
 
@@ -164,7 +167,8 @@ def _build_binary(boxes, order, box, first, size):
         if end - begin <= LEAF_TRIANGLES:
             first[node], size[node] = begin, end - begin
             continue
-        centers[:] = ranges[waiting]
+        for k in range(6):
+            centers[k] = ranges[waiting, k]
         axis, last = -1, -1
         if level < HALVE_FROM:
             for k in range(3):
@@ -189,7 +193,8 @@ def _build_binary(boxes, order, box, first, size):
             stack[waiting, 1] = middle if half else begin
             stack[waiting, 2] = end if half else middle
             stack[waiting, 3] = level + 1
-            ranges[waiting] = halves[half]
+            for k in range(6):
+                ranges[waiting, k] = halves[half, k]
             waiting += 1
         used += 2
     return used
