@@ -24,29 +24,43 @@ def bones_of(data, leg):
     return legs.leg(parts[0], parts[1], "right", leg[2], fibula_part=parts[2]), "right"
 
 
-def scanned(surface, spacing_mm, seed):
-    """A label map of the bone in an orientation of its own, and back."""
-    turn = Rotation.random(random_state=seed).as_matrix()
+def scanned(surface, spacing_mm, seed, aligned=False):
+    """A label map of the bone, along the patient's axes or in an orientation of its own, and back."""
+    turn = np.eye(3) if aligned else Rotation.random(random_state=seed).as_matrix()
     turned = Surface(surface.vertices_mm @ turn.T, surface.triangles)
     found = voxelised([turned], spacing_mm, shift=np.random.default_rng(seed).uniform())
     return Surface(found.vertices_mm @ turn, found.triangles)
 
 
-def thick(seed):
-    return lambda s: scanned(s, (1.0, 1.0, 3.0), seed)
+def voxels(*spacing_mm, aligned=False):
+    return lambda s, seed: scanned(s, spacing_mm, seed, aligned)
 
 
-def thin(seed):
-    return lambda s: scanned(s, (0.7, 0.7, 1.5), seed)
+def smooth(steps, band):
+    return lambda s, seed: surface_of(mesh_of(s).smooth_taubin(n_iter=steps, pass_band=band))
 
 
-MODELS = {
-    "slices of 3 mm": thick,
-    "slices of 1.5 mm": thin,
-    "smoothed": lambda seed: lambda s: surface_of(mesh_of(s).smooth_taubin(n_iter=30, pass_band=0.03)),
-    "a quarter of the triangles": lambda seed: lambda s: surface_of(mesh_of(s).decimate(0.75)),
-    "a tenth of the triangles": lambda seed: lambda s: surface_of(mesh_of(s).decimate(0.9)),
+def thinned(share):
+    return lambda s, seed: surface_of(mesh_of(s).decimate(share))
+
+
+thick = voxels(1.0, 1.0, 3.0)
+FAMILIES = {
+    "voxels": {
+        "slices of 3 mm": thick,
+        "slices of 3 mm along the axes": voxels(1.0, 1.0, 3.0, aligned=True),
+        "slices of 1.5 mm": voxels(0.7, 0.7, 1.5),
+        "cubes of 1.5 mm": voxels(1.5, 1.5, 1.5),
+        "fine voxels": voxels(0.7, 0.4, 0.4),
+    },
+    "smoothing": {
+        "smoothed": smooth(30, 0.03),
+        "smoothed a little": smooth(20, 0.1),
+        "voxels smoothed": lambda s, seed: smooth(20, 0.05)(voxels(0.7, 0.7, 1.5)(s, seed), seed),
+    },
+    "thinning": {"a quarter of the triangles": thinned(0.75), "a tenth of the triangles": thinned(0.9)},
 }
+MODELS = {name: model for family in FAMILIES.values() for name, model in family.items()}
 
 
 @functools.cache
@@ -57,7 +71,8 @@ def base(data, leg):
 def scores(data, leg, name, seed):
     """Errors over what is stated, angle → z, of one leg scanned once more."""
     bones, side = bones_of(data, leg)
-    got = measure_alignment({n: MODELS[name](seed + k)(s) for k, (n, s) in enumerate(bones.items())}, side)
+    copies = {n: MODELS[name](s, seed + k) for k, (n, s) in enumerate(bones.items())}
+    got = measure_alignment(copies, side)
     result = {}
     for angle, true in base(data, leg).angles.items():
         seen = got.angles[angle]
@@ -83,23 +98,27 @@ def test_scans_of_one_leg_scatter_as_its_surface_says(real_data):
 
 @pytest.mark.soak
 def test_every_angle_of_many_scans_scatters_as_its_surface_says(real_data):
-    # other draws, and synthetic legs of other angles, than the shares were measured on
-    z = {}
+    # other draws, and synthetic legs of other angles, than the errors' sizes were chosen on
+    by_angle, by_family = {}, {}
     for k, leg in enumerate(("left", "right", (0.0, 30.0, 8.0), (30.0, 0.0, -8.0))):
-        for name in MODELS:
-            for draw in range({"slices of 3 mm": 3}.get(name, 1)):
-                for angle, score in scores(real_data, leg, name, 5000 + 100 * k + 10 * draw).items():
-                    z.setdefault(angle, []).append(score)
-    assert 0.8 <= rms([x for scores in z.values() for x in scores]) <= 1.25
-    # 14 to 28 scans of each. In any orientation slices lie askew to the joint lines, whose angles (mLDFA,
-    # JLCA, mLDTA) then err half as much as along the scanner's axes, which the shares cover (decision 0060)
-    assert {angle: rms(scores) for angle, scores in z.items() if not 0.3 <= rms(scores) <= 1.6} == {}
+        for family, models in FAMILIES.items():
+            for j, name in enumerate(models):
+                for draw in range({"slices of 3 mm": 3}.get(name, 1)):
+                    found = scores(real_data, leg, name, 5000 + 100 * k + 10 * draw + 1000 * j)
+                    for angle, score in found.items():
+                        by_angle.setdefault(angle, []).append(score)
+                        by_family.setdefault(family, []).append(score)
+    print({family: round(rms(z), 2) for family, z in by_family.items()})
+    print({angle: (len(z), round(rms(z), 2)) for angle, z in by_angle.items()})
+    for family, z in by_family.items():
+        assert 0.8 <= rms(z) <= 1.25, family
+    assert {angle: rms(z) for angle, z in by_angle.items() if not 0.6 <= rms(z) <= 1.5} == {}
 
 
 def test_a_rougher_surface_repeats_worse_and_a_given_landmark_tells_nothing(real_data):
     bones, side = bones_of(real_data, "left")
     clean = base(real_data, "left")
-    coarse = measure_alignment({n: thick(7)(s) for n, s in bones.items()}, side)
+    coarse = measure_alignment({n: thick(s, 7) for n, s in bones.items()}, side)
     noisy = measure_alignment(
         {n: rough(s, np.random.default_rng(3), 0.5, 8.0) for n, s in bones.items()}, side
     )

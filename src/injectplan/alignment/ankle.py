@@ -20,6 +20,7 @@ MOST_SLOPE = 0.36  # tangent of 20 degrees
 class TalusFit:
     """The talar dome: two points of the line along its top, the first along the tibia's +`across`."""
 
+    bone: Bone
     dome: tuple[Floats, Floats]
     residual_mm: float
     edge_mm: float
@@ -56,7 +57,7 @@ def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
         x = side * CORE_MM
         return np.asarray(center + x * across + (saddle[0] + saddle[1] * x) * up)
 
-    return TalusFit(dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)
+    return TalusFit(bone=talus, dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)
 
 
 def malleolus_tip(fibula: Bone, proximal: Floats) -> Floats | None:

@@ -28,6 +28,7 @@ LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a me
 # it; a decimation by quadrics leaves them outside, where 0 is right: between, all angles stay within 0.5°.
 BEND = 0.4
 REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
+CUTS, FEW_CUTS = 14, 6  # of a shaft; where nearly the same one was cut before
 MOST_REFINED = 60_000  # vertices of one bone after which nothing is refined any more
 
 Indices = npt.NDArray[np.int64]
@@ -147,7 +148,8 @@ def _median_edge(points: Floats, triangles: Indices) -> float:
     return float(np.median(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)))
 
 
-def _vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]:
+def vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]:
+    """Area around each vertex (n,) mm² and its unit normal (n, 3), averaged over its triangles by area."""
     cross = _crosses(points, triangles)
     normals = np.zeros_like(points)
     third = np.repeat(np.linalg.norm(cross, axis=1) / 6.0, 3)
@@ -208,9 +210,7 @@ def _even(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[Fl
         if cap is not None:
             flat = np.abs((points - cap[1][0]) @ cap[0]) < 0.6
         before = len(points)
-        points, triangles = _refine(
-            points, triangles, _vertex_normals(points, triangles)[1], flat, LONGEST_MM
-        )
+        points, triangles = _refine(points, triangles, vertex_normals(points, triangles)[1], flat, LONGEST_MM)
         if len(points) == before or len(points) > MOST_REFINED:
             break
     return points, triangles, flat_cap(points, triangles)
@@ -252,7 +252,7 @@ def prepare(surface: Surface, name: str) -> Bone:
     given_edge_mm = _median_edge(points, triangles)
     points, triangles, cap = _even(*_in_order(points, triangles))
     points, triangles = _in_order(points, triangles)
-    weights, normals = _vertex_normals(points, triangles)
+    weights, normals = vertex_normals(points, triangles)
     edge_mm = _median_edge(points, triangles)
     unique, _, count = _edges(triangles)
     border = points[unique[count == 1]].mean(axis=1)
@@ -380,7 +380,7 @@ def smooth_rests(
     the noise does not carry it. Where a patch has no top within its reach its resting point stays.
     """
     third = np.cross(outward, along)
-    middles, areas = side_middles(bone)
+    middles, areas = side_middles(bone, np.stack(rests), REST_MM + LONGEST_MM)
     patches = []
     for rest in rests:
         offset = middles - rest
@@ -464,14 +464,20 @@ def face_areas(bone: Bone) -> tuple[Floats, Floats]:
     return bone.points[bone.triangles].mean(axis=1), 0.5 * _crosses(bone.points, bone.triangles)
 
 
-def side_middles(bone: Bone) -> tuple[Floats, Floats]:
+def side_middles(bone: Bone, near: Floats, reach_mm: float) -> tuple[Floats, Floats]:
     """Middles (3 m, 3) of the triangles' sides, each with a third of its triangle's area (3 m,) mm².
 
+    near : (k, 3) or (3,) points; triangles within `reach_mm` of one of them are taken.
     As many nodes of a quadrature that is exact to the second degree: what is fitted to them holds for the
     faces, where vertices alone lie off a coarse mesh's curved surface.
     """
-    corners = bone.points[bone.triangles]
-    third = np.linalg.norm(_crosses(bone.points, bone.triangles), axis=1) / 6.0
+    close = np.zeros(len(bone.points), dtype=bool)
+    for point in np.atleast_2d(near):
+        offset = bone.points - point
+        close |= np.einsum("ij,ij->i", offset, offset) < reach_mm**2
+    triangles = bone.triangles[close[bone.triangles].any(axis=1)]
+    corners = bone.points[triangles]
+    third = np.linalg.norm(_crosses(bone.points, triangles), axis=1) / 6.0
     middles = [0.5 * (corners[:, i] + corners[:, (i + 1) % 3]) for i in range(3)]
     return np.concatenate(middles), np.tile(third, 3)
 
@@ -501,7 +507,15 @@ def _slice_mm(bone: Bone, normal: Floats) -> float:
     """Distance of the terraces across this unit normal that a label map's slices leave; 0 without any."""
     middle, area = face_areas(bone)
     size = np.linalg.norm(area, axis=1)
-    along = np.abs(area @ normal) / np.maximum(size, 1e-12)
+    return terrace_mm(middle, area / np.maximum(size, 1e-12)[:, None], size, normal)
+
+
+def terrace_mm(middle: Floats, facing: Floats, size: Floats, normal: Floats) -> float:
+    """Distance of the terraces across a unit normal (3,), 0 without any.
+
+    middle, facing, size : (m, 3), (m, 3) unit and (m,) of the faces.
+    """
+    along = np.abs(facing @ normal)
     level = along > np.cos(np.radians(5.0))
     beside = (along > np.cos(np.radians(15.0))) & ~level
     # of directions that are spread evenly 0.13 lie within 5 degrees for each between 5 and 15
@@ -565,13 +579,13 @@ def hull_area(flat: Floats) -> float:
 
 
 def shaft_line(
-    bone: Bone, axis: Floats, low: float, high: float, near: Floats | None = None
+    bone: Bone, axis: Floats, low: float, high: float, near: Floats | None = None, count: int = CUTS
 ) -> tuple[Floats, Floats, float]:
     """Axis of the shaft between two heights along `axis` (absolute), through the sections' centroids.
 
     Returns a point, the unit direction (along `axis`) and the residual in mm.
     """
-    heights = np.linspace(low, high, 14)
+    heights = np.linspace(low, high, count)
     centers, lengths = [], []
     for loops in sections(bone, np.zeros(3), axis, heights):
         loop = main_loop(loops, near)

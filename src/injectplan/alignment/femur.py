@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import (
+    CUTS,
+    FEW_CUTS,
     Bone,
     axis_candidates,
     bitangent,
@@ -22,7 +24,15 @@ from injectplan.alignment.bones import (
     shaft_line,
     smooth_rests,
 )
-from injectplan.alignment.fits import Cylinder, Sphere, find_sphere, fit_cylinder, frame_of, tukey
+from injectplan.alignment.fits import (
+    Cylinder,
+    Sphere,
+    find_sphere,
+    fit_cylinder,
+    fit_sphere,
+    frame_of,
+    tukey,
+)  # fmt: skip
 from injectplan.alignment.hip import ProximalFemur, measure_proximal_femur
 from injectplan.alignment.roughness import shaft_roughness_mm
 from injectplan.errors import LandmarkError
@@ -192,7 +202,7 @@ def find_head(bone: Bone, axis: Floats, seed: int) -> Sphere:
 
 def _condyle_cylinder(
     bone: Bone, proximal: Floats, across: Floats, posterior: Floats,
-    condyles: tuple[Floats, Floats], width: float, notch: Floats,
+    condyles: tuple[Floats, Floats], width: float, notch: Floats, again: Cylinder | None = None,
 ) -> tuple[Cylinder, float]:  # fmt: skip
     """Cylinder through both posterior condyles (only their crests count, not their flanks), and their middle.
 
@@ -201,8 +211,10 @@ def _condyle_cylinder(
     radius = 0.26 * width
     center = 0.5 * (condyles[0] + condyles[1]) - radius * posterior
     axis = across
+    if again is not None:
+        radius, center, axis = again.radius_mm, again.center, again.axis
     fit = None
-    for _ in range(6):
+    for _ in range(6 if again is None else 1):
         offset = bone.points - center
         along = offset @ axis
         radial = offset - along[:, None] * axis
@@ -283,12 +295,35 @@ def measure_femur(bone: Bone, *, toward: Floats | None = None, seed: int = 0) ->
     raise failure
 
 
-def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
-    """Refine everything from one rough view of the knee end."""
+def remeasure_femur(fit: FemurFit, bone: Bone) -> FemurFit:
+    """Measure nearly the same surface again, from what was found on it before: nothing is searched for."""
+    start = KneeEnd(
+        axis=fit.proximal, posterior=fit.posterior, middle=fit.notch + 0.25 * fit.width_mm * fit.proximal,
+        width_mm=fit.width_mm, depth_share=0.0, score=0.0,
+    )  # fmt: skip
+    head = None
+    if fit.head is not None:
+        near = np.linalg.norm(bone.points - fit.head.center, axis=1) < 1.5 * fit.head.radius_mm
+        scale = max(1.2, 0.12 * bone.edge_mm)
+        head = fit_sphere(
+            bone.points[near], bone.weights[near], fit.head.center, fit.head.radius_mm, scale
+        )  # fmt: skip
+    return _measure_from(bone, start, 0, head=head, again=fit)
+
+
+def _measure_from(
+    bone: Bone, end: KneeEnd, seed: int, *, head: Sphere | None = None, again: FemurFit | None = None
+) -> FemurFit:
+    """Refine everything from one rough view of the knee end.
+
+    again : an earlier fit of nearly the same surface, whose head (or none) is known.
+    """
     axis, width = end.axis, end.width_mm
-    head, missing = None, ""
+    missing = "" if again is None else again.head_missing
     length = float(np.ptp(bone.points @ axis))
-    if length < 2.4 * width:
+    if again is not None:
+        pass
+    elif length < 2.4 * width:
         missing = f"the femur is seen over {length:.0f} mm only; its head is outside the view"
     else:
         try:
@@ -296,9 +331,12 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
         except LandmarkError as error:
             missing = f"no femoral head: {error}"
     proximal, posterior, middle = axis, end.posterior, end.middle
-    shaft_center, shaft_axis, residual = _femur_shaft(bone, proximal, width, whole=head is not None)
-    for _ in range(8):
-        y = unit(head.center - middle) if head is not None else shaft_axis
+    if again is None:
+        shaft = _femur_shaft(bone, proximal, width, whole=head is not None)
+    else:
+        shaft = _femur_shaft(bone, again.shaft[1], width, whole=head is not None, turns=1)
+    for _ in range(8 if again is None else 2):
+        y = unit(head.center - middle) if head is not None else shaft[1]
         across, posterior, condyles = _posterior_line(bone, y, posterior, middle, width)
         distal = _distal_line(bone, y, across, middle, width)
         region = bone.points[bone.points @ y < float((bone.points @ y).min()) + 0.6 * width]
@@ -318,30 +356,38 @@ def _measure_from(bone: Bone, end: KneeEnd, seed: int) -> FemurFit:
     new = np.cross(across, proximal)
     posterior = new if new @ posterior > 0 else -new
     distal = smooth_rests(bone, distal, -proximal, across)
-    cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch)
+    known = None if again is None else again.cylinder
+    cylinder, crests = _condyle_cylinder(bone, proximal, across, posterior, condyles, width, notch, known)
     knee_center = _knee_center(cylinder, notch, crests)
-    if head is not None:
-        shaft_center, shaft_axis, residual = _femur_shaft(bone, shaft_axis, width, whole=True)
+    if head is not None and again is None:
+        shaft = _femur_shaft(bone, shaft[1], width, whole=True)
     near = bone.points @ proximal < float((bone.points @ proximal).min()) + 0.6 * width
     m = bone.points[near] @ cylinder.axis
     epicondyles = (bone.points[near][int(np.argmax(m))], bone.points[near][int(np.argmin(m))])
     hip, hip_missing = None, missing
     if head is not None:
         try:
-            hip = measure_proximal_femur(bone, head, shaft_axis, -posterior)
+            neck = None if again is None or again.hip is None else again.hip.neck_center
+            hip = measure_proximal_femur(bone, head, shaft[1], -posterior, neck)
         except LandmarkError as error:
             hip_missing = str(error)
     return FemurFit(
         bone=bone, proximal=proximal, across=across, posterior=posterior, width_mm=width,
         knee_center=knee_center, notch=notch, distal=distal, condyles=condyles, epicondyles=epicondyles,
-        cylinder=cylinder, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
+        cylinder=cylinder, shaft=shaft[:2], shaft_residual_mm=shaft[2],
         length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
-        roughness_mm=0.0 if head is None else shaft_roughness_mm(bone, shaft_axis),
+        roughness_mm=again.roughness_mm
+        if again is not None
+        else 0.0
+        if head is None
+        else shaft_roughness_mm(bone, shaft[1]),
     )  # fmt: skip
 
 
-def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tuple[Floats, Floats, float]:
+def _femur_shaft(
+    bone: Bone, axis: Floats, width: float, *, whole: bool, turns: int | None = None
+) -> tuple[Floats, Floats, float]:
     """Shaft axis: the whole diaphysis, or above the condyles' flare as far as a cut bone reaches.
 
     A few millimetres of flare lean the axis, which moves the window, which leans the axis more: where the
@@ -349,7 +395,7 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
     """
     direction, least = axis, np.inf
     found = (np.zeros(3), axis, 0.0)
-    for _ in range(5 if whole else MOST_TURNS):
+    for _ in range(turns or (5 if whole else MOST_TURNS)):
         s = bone.points @ direction
         low, high = float(s.min()), float(s.max())
         if whole:
@@ -364,7 +410,7 @@ def _femur_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft "
                 "above the condyles (needs 5 mm)"
             )
-        line = shaft_line(bone, direction, bottom, top)
+        line = shaft_line(bone, direction, bottom, top, count=CUTS if turns is None else FEW_CUTS)
         step = float(np.linalg.norm(line[1] - direction))
         if not whole and least < RUN_OFF and step > 2.0 * least:
             break

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.alignment.bones import Bone, main_loop, section, sections, shaft_line, side_middles
+from injectplan.alignment.bones import (
+    CUTS,
+    FEW_CUTS,
+    Bone,
+    main_loop,
+    section,
+    sections,
+    shaft_line,
+    side_middles,
+)
 from injectplan.alignment.fits import Sphere, fit_sphere
 from injectplan.errors import LandmarkError
 from injectplan.frames import angle_deg, unit
@@ -31,15 +40,19 @@ class ProximalFemur:
     alpha_point: Floats | None
 
 
-def measure_proximal_femur(bone: Bone, head: Sphere, axis: Floats, anterior: Floats) -> ProximalFemur:
+def measure_proximal_femur(
+    bone: Bone, head: Sphere, axis: Floats, anterior: Floats, known: Floats | None = None
+) -> ProximalFemur:
     """Find the neck and the upper shaft of a femur whose head is known.
 
-    axis : unit direction of the whole shaft, proximal.  anterior : unit.
+    axis : unit direction of the whole shaft, proximal.  anterior : unit.  known : the neck's centre as it was
+    found on nearly the same surface.
     """
     low = float((bone.points @ axis).min())
     length = float(head.center @ axis) - low
-    center, up, _ = shaft_line(bone, axis, low + 0.58 * length, low + 0.80 * length)
-    neck_center, area = _neck_center(bone, head, center, up)
+    count = CUTS if known is None else FEW_CUTS
+    center, up, _ = shaft_line(bone, axis, low + 0.58 * length, low + 0.80 * length, count=count)
+    neck_center, area = _neck_center(bone, head, center, up, known)
     neck = unit(head.center - neck_center)
     angle = angle_deg(neck, -up)
     if not 95.0 < angle < 165.0:
@@ -61,7 +74,9 @@ def measure_proximal_femur(bone: Bone, head: Sphere, axis: Floats, anterior: Flo
     )  # fmt: skip
 
 
-def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> tuple[Floats, float]:
+def _neck_center(
+    bone: Bone, head: Sphere, shaft_point: Floats, up: Floats, known: Floats | None = None
+) -> tuple[Floats, float]:
     """Centroid of the neck about its narrowest section, the axis turned towards it until it settles.
 
     Sections up to about 1.3 times the narrowest count: one of them alone turns with each bump of the surface.
@@ -69,11 +84,11 @@ def _neck_center(bone: Bone, head: Sphere, shaft_point: Floats, up: Floats) -> t
     offset = head.center - shaft_point
     aside = offset - (offset @ up) * up
     target = head.center - aside - 0.78 * float(np.linalg.norm(aside)) * up
-    n = unit(target - head.center)
+    n = unit((target if known is None else known) - head.center)
     r = head.radius_mm
     center, area = head.center, 0.0
-    steps = np.linspace(0.75, 2.0, 26) * r
-    for _ in range(12):
+    steps = np.linspace(0.75, 2.0, 26 if known is None else 12) * r
+    for _ in range(12 if known is None else 1):
         areas, centers = [], []
         for t, loops in zip(steps, sections(bone, head.center, n, steps), strict=True):
             loop = main_loop(loops, head.center + t * n)
@@ -103,7 +118,7 @@ def _departure(bone: Bone, head: Sphere, neck: Floats, up: Floats, anterior: Flo
     front = np.cross(neck, up)
     front = unit(front if front @ anterior > 0 else -front)
     beside = np.cross(neck, front)
-    middles, areas = side_middles(bone)
+    middles, areas = side_middles(bone, head.center, ALPHA_REACH * head.radius_mm)
     near = np.linalg.norm(middles - head.center, axis=1) < ALPHA_REACH * head.radius_mm
     offset, areas = middles[near] - head.center, areas[near]
     radius = fit_sphere(

@@ -15,8 +15,7 @@ from injectplan.alignment.fibula import part_fibula
 from injectplan.alignment.holes import close_slits
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.plafond import PILON_ABOVE_MM, AnkleFit
-from injectplan.alignment.repeatability import Roughness, landmark_surface_sd
-from injectplan.alignment.roughness import fine_roughness_mm
+from injectplan.alignment.roughness import TIBIA_SHAPE_MM, Roughness, fine_roughness_mm
 from injectplan.alignment.scatter import (
     PLAFOND_EDGE_SHARE,
     PLAFOND_SD_MM,
@@ -50,7 +49,7 @@ MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
 MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
-MOST_WAVY_MM = 0.3  # the same for the socket's rim: 1 mm turned it by up to 30 degrees, 0.5 mm by none
+MOST_WAVY_MM = 0.39  # the same for the socket's rim: 1 mm turned it by up to 30 degrees, 0.5 mm by none
 VALGUS_SHAFT_DEG = 4.0  # a distal joint line tilted this much against the shaft tells medial from lateral
 
 
@@ -193,7 +192,11 @@ def _surfaces(
     shafts = {"femur": femur.roughness_mm if femur else 0.0, "tibia": tibia.roughness_mm if tibia else 0.0}
     bones = dict(ready) | dict(zip(PELVIS, pelvis[:2], strict=False))
     return {
-        name: Roughness(fine_mm=fine_roughness_mm(bone), shaft_mm=shafts.get(name, 0.0))
+        name: Roughness(
+            fine_mm=fine_roughness_mm(bone),
+            shaft_mm=shafts.get(name, 0.0),
+            shape_mm=TIBIA_SHAPE_MM if name == "tibia" else 0.0,
+        )
         for name, bone in bones.items()
     }
 
@@ -376,11 +379,7 @@ def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
             result[name] = tangent_point(
                 at, fits.tibia.proximal, sd, "line along the dome's top", "talus", fits.talus.edge_mm
             )  # fmt: skip
-    result |= dict(fits.extra)
-    return {
-        name: replace(lm, surface_sd_mm=landmark_surface_sd(name, lm, fits.surfaces))
-        for name, lm in result.items()
-    }
+    return result | dict(fits.extra)
 
 
 def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:

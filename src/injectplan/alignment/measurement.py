@@ -14,7 +14,7 @@ from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widen, wide
 from injectplan.alignment.identity import contradiction
 from injectplan.alignment.knee_only import Prediction, flexion_seen, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
-from injectplan.alignment.repeatability import angle_surface_sd
+from injectplan.alignment.repeatability import Repeats, repeats_of
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
     Alignment,
@@ -155,7 +155,11 @@ def _assemble(
     if fits is not None and by_shafts and "knee_flexion_deg" in spreads:
         spreads["knee_flexion_deg"] = flexion_seen(spreads["knee_flexion_deg"], fits)
     spreads = widened(spreads, points)
-    spreads, repeats = _repeats(spreads, fits, by_shafts)
+    again = Repeats() if fits is None else repeats_of(fits, handed, seed)
+    spreads, repeats = _no_narrower(spreads, again, by_shafts)
+    landmarks = {
+        name: replace(lm, surface_sd_mm=again.landmarks.get(name, math.nan)) for name, lm in landmarks.items()
+    }
     angles = {}
     for name, definition in DEFINITIONS.items():
         if name in spreads:
@@ -194,22 +198,21 @@ def _assemble(
     )  # fmt: skip
 
 
-def _repeats(
-    spreads: Mapping[str, Spread], fits: BoneFits | None, by_shafts: bool
+def _no_narrower(
+    spreads: Mapping[str, Spread], repeats: Repeats, by_shafts: bool
 ) -> tuple[dict[str, Spread], dict[str, float]]:
-    """Return the spreads, none narrower than its voxels make it, and what a new scan would change.
+    """Return the spreads, none narrower than a new scan makes it, and what a new scan would change.
 
     Axes of shafts cut short are not among what the repeatability was measured on.
     """
-    result, repeats = dict(spreads), {}
+    result, shown = dict(spreads), {}
     for name, spread in spreads.items():
-        if fits is None or (by_shafts and name in ("afta_deg", "knee_flexion_deg")):
+        if name not in repeats.angles or (by_shafts and name in ("afta_deg", "knee_flexion_deg")):
             continue
-        fine, whole = angle_surface_sd(name, fits.surfaces)
-        if fine > spread.sd:
-            result[name] = widen(spread, math.sqrt(fine**2 - spread.sd**2))
-        repeats[name] = min(whole, result[name].sd)
-    return result, repeats
+        shown[name] = repeats.angles[name]
+        if shown[name] > spread.sd:
+            result[name] = widen(spread, math.sqrt(shown[name] ** 2 - spread.sd**2))
+    return result, shown
 
 
 def _joins_bones(name: str) -> bool:

@@ -104,18 +104,20 @@ def _median(values: Floats, weights: Floats) -> float:
     return float(values[order][np.searchsorted(share, 0.5 * share[-1])])
 
 
-def measure_ankle(bone: Bone, y: Floats, across: Floats, knee: Floats, edge: Floats) -> AnkleFit:
+def measure_ankle(
+    bone: Bone, y: Floats, across: Floats, knee: Floats, edge: Floats, known: Floats | None = None
+) -> AnkleFit:
     """Find the joint surface above the talus, and the malleolus beside it.
 
     y : unit, proximal.  across : unit, roughly medial or lateral.  knee : the plateau's centre.
-    edge : points (k, 3) on the edge of the view.
+    edge : points (k, 3) on the edge of the view.  known : the joint surface's centre as it was found on
+    nearly the same surface, whose ends are not looked at again.
     LandmarkError where the joint surface is not in view, or cut; the malleolus is told in `missing` then.
     """
-    low = float(((bone.points - knee) @ y).min())
     down = faces_along(bone, -y)
-    at = knee + (low + PILON_UP_MM) * y
+    at = knee + (float(((bone.points - knee) @ y).min()) + PILON_UP_MM) * y if known is None else known
     center, radius = at, 0.0
-    for _ in range(12):
+    for _ in range(12 if known is None else 2):
         pilon = main_loop(section(bone, center + PILON_UP_MM * y, y), center)
         if pilon is None or pilon.area_mm2 < 200.0:
             raise LandmarkError("its lower end could not be cut: it is not in view")
@@ -132,7 +134,8 @@ def measure_ankle(bone: Bone, y: Floats, across: Floats, knee: Floats, edge: Flo
     center = _centroid(down, center, y, side, saddle, radius, edge)
     missing: dict[str, str] = {}
     flat_mm2 = max(FLAT_TIP_MM2, bone.edge_mm**2)  # one facet of a coarse mesh is no cut
-    edge = np.concatenate([edge, flat_end(bone, y, float(center @ y) - 2.0, flat_mm2)])
+    if known is None:
+        edge = np.concatenate([edge, flat_end(bone, y, float(center @ y) - 2.0, flat_mm2)])
     beside = _malleolus_direction(bone, center, y, edge, missing)
     if beside is not None:
         side = beside

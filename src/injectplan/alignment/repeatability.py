@@ -1,119 +1,166 @@
-"""What a new scan of the same bone would change: the part of each scatter that its surface tells.
+"""What a new scan of the same bones would change: the part of each scatter that their surfaces tell.
 
 Beside the raters' scatter, which says how far readers differ about where a landmark is, every angle and
-landmark carries `surface_sd`. It grows with the fine roughness of its bones, and with what a whole
-bone's shaft deviates from a smooth tube; the shares are measured, one for each angle and landmark (decision
-0060).
+landmark carries `surface_sd`. The bones fitted are scanned again a few times (`rescans`) and measured again
+from where they were; the root mean square of what changes is the answer (decision 0062). The pelvis, which
+takes too long for that, has shares of its roughness instead, measured (decision 0060).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from injectplan.alignment.angles import angles_of
+from injectplan.alignment.ankle import measure_talus
+from injectplan.alignment.bones import Bone
+from injectplan.alignment.femur import remeasure_femur
+from injectplan.alignment.landmarks import BoneFits, landmarks_of
+from injectplan.alignment.rescans import Grid, Model, blur_mm, model_of, moved, noise_mm, steps_mm
+from injectplan.alignment.roughness import Roughness
+from injectplan.alignment.tibia import remeasure_tibia
 from injectplan.alignment.values import Landmark
+from injectplan.errors import LandmarkError
+from injectplan.kernels.cast import Floats
 
+SCANS, LEAST_SCANS = 8, 4
 FLOOR_MM = 0.05  # a smoothed or thinned surface shows less roughness than it has errors
-# Of a shaft's roughness, what is its shape (tibiae from CT: up to 0.25 mm beyond a femur's) and what are the
-# steps that the fine roughness counts already.
-SHAPE_MM, STEPS = 0.25, 1.3
+# Scatter of errors of 2 mm length: at least this, and without a staircase a share of the fine roughness; of
+# 9 mm length: at least this, and a share of the shafts' waves. Chosen on smoothed, thinned and noisy copies
+# of two legs.
+SHORT_FLOOR_MM, SHORT_SHARE = 0.05, 0.5
+LONG_FLOOR_MM, LONG_SHARE = 0.03, 1.4
+LIKE = 0.5  # a bone without a grid of its own, this rough against one that has one, was scanned on that one
+
+# Degrees for each mm of the hip bones' fine roughness: from two CT legs, label maps of 0.7 x 0.7 x 1.5 and
+# 1 x 1 x 3 mm in any orientation, three smoothings, two decimations.
+PELVIC_ANGLES: Mapping[str, float] = {
+    "lcea_deg": 2.8, "acetabular_inclination_deg": 2.7, "acetabular_version_deg": 2.7,
+    "acetabular_murray_deg.radiographic_version": 2.0,
+    "acetabular_murray_deg.anatomical_inclination": 2.6,
+    "acetabular_murray_deg.operative_inclination": 2.5,
+    "acetabular_murray_deg.operative_version": 2.8,
+}  # fmt: skip
+# The same for landmarks, mm in space over the root of 3.
+PELVIC_LANDMARKS: Mapping[str, float] = {
+    "acetabular_center": 0.47, "acetabular_opening_point": 0.6, "anterior_superior_iliac_spine": 4.0,
+    "opposite_anterior_superior_iliac_spine": 4.0, "pubic_tubercle_midpoint": 3.7,
+    "lateral_acetabular_edge": 1.6,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roughness:
-    """A bone's fine roughness over patches of 7 mm, and its shaft's, mm (0 where no shaft is in view)."""
+class Repeats:
+    """Repeatability: of angles, degrees (mm for MAD); of landmarks, mm per axis."""
 
-    fine_mm: float
-    shaft_mm: float = 0.0
-
-    @property
-    def waves_mm(self) -> float:
-        """What the shaft deviates by beyond its shape and its steps: errors of some millimetres' length."""
-        fine = self.fine_mm if math.isfinite(self.fine_mm) else 0.0
-        return math.sqrt(max(self.shaft_mm**2 - SHAPE_MM**2 - (STEPS * fine) ** 2, 0.0))
+    angles: Mapping[str, float] = field(default_factory=dict)
+    landmarks: Mapping[str, float] = field(default_factory=dict)
 
 
-# Degrees (mm for MAD) for each mm of fine roughness and of the shaft's. From two CT legs and two synthetic:
-# label maps of 0.7 x 0.7 x 1.5 and 1 x 1 x 3 mm in any orientation, three smoothings, two decimations; the
-# second figure from correlated noise of 0.5 and 1 mm.
-ANGLES: Mapping[str, tuple[float, float]] = {
-    "hka_deg": (0.39, 0.3), "hka_3d_deg": (0.32, 0.5), "mad_mm": (1.5, 1.7), "mldfa_deg": (1.1, 1.2),
-    "mpta_deg": (0.8, 3.4), "jlca_deg": (1.4, 3.8), "afta_deg": (0.15, 0.4), "nsa_deg": (0.32, 2.3),
-    "nsa_projected_deg": (0.33, 4.9), "femoral_version_deg.mechanical": (0.43, 6.8),
-    "femoral_version_deg.bergmann": (3.3, 5.9), "femoral_version_deg.murphy": (0.51, 2.5),
-    "knee_flexion_deg": (0.31, 0.5), "tibial_torsion_deg.pilon": (1.1, 5.0), "mldta_deg": (5.8, 5.3),
-    "talar_tilt_deg": (3.5, 24.0), "grood_suntay_deg.flexion": (0.31, 0.5),
-    "grood_suntay_deg.adduction": (0.38, 0.3), "grood_suntay_deg.external_rotation": (1.9, 2.7),
-    "lcea_deg": (2.8, 0.0), "acetabular_inclination_deg": (2.7, 0.0), "acetabular_version_deg": (2.7, 0.0),
-    "acetabular_murray_deg.radiographic_version": (2.0, 0.0),
-    "acetabular_murray_deg.anatomical_inclination": (2.6, 0.0),
-    "acetabular_murray_deg.operative_inclination": (2.5, 0.0),
-    "acetabular_murray_deg.operative_version": (2.8, 0.0), "alpha_deg": (8.1, 78.0),
-    "tibial_torsion_deg.bimalleolar": (2.0, 6.1), "tibial_torsion_deg.plateau_bimalleolar": (2.0, 4.0),
-}  # fmt: skip
-# The same for landmarks, mm in space over the root of 3.
-LANDMARKS: Mapping[str, tuple[float, float]] = {
-    "hip_center": (0.14, 0.7), "femoral_knee_center": (0.95, 3.0), "distal_condyle": (8.4, 3.5),
-    "posterior_condyle": (3.0, 3.5), "epicondyle": (9.2, 1.5), "intercondylar_notch": (19.0, 0.0),
-    "femoral_shaft": (0.35, 0.6), "femoral_neck_center": (0.85, 1.9), "femoral_neck_base": (0.54, 1.4),
-    "upper_femoral_shaft": (0.56, 1.5), "head_neck_departure": (1.9, 19.0),
-    "tibial_knee_center": (0.53, 0.7), "plateau": (0.85, 1.5), "posterior_plateau": (19.0, 0.0),
-    "tibial_shaft": (0.52, 0.6), "ankle_center": (1.8, 1.8), "plafond": (1.9, 1.4), "malleolus": (1.8, 1.9),
-    "pilon": (0.84, 1.5), "talar_dome": (1.1, 0.0), "acetabular_center": (0.47, 0.0),
-    "acetabular_opening_point": (0.6, 0.0), "anterior_superior_iliac_spine": (4.0, 0.0),
-    "pubic_tubercle_midpoint": (3.7, 0.0), "acetabular_edge": (1.6, 0.0),
-}  # fmt: skip
+def repeats_of(fits: BoneFits, handed: float, seed: int = 0) -> Repeats:
+    """Return what further scans of these bones would change.
 
-_FEMUR, _TIBIA, _PELVIS = ("femur",), ("tibia",), ("hip_bone", "opposite_hip_bone")
-
-
-def bones_of_angle(name: str) -> tuple[str, ...]:
-    """Return the bones whose surfaces an angle rests on."""
-    if name.startswith(("mldfa", "nsa", "femoral_version", "alpha")):
-        return _FEMUR
-    if name.startswith(("mpta", "mldta", "tibial_torsion")):
-        return _TIBIA
-    if name.startswith(("lcea", "acetabular")):
-        return _PELVIS
-    return ("tibia", "talus") if name.startswith("talar_tilt") else ("femur", "tibia")
-
-
-def _bones_of_landmark(name: str) -> tuple[str, ...]:
-    if any(part in name for part in ("condyle", "femoral", "hip_center", "notch", "head_neck")):
-        return _FEMUR
-    if name in ("lateral_malleolus", "pilon_lateral"):
-        return ("fibula",)
-    if any(part in name for part in ("iliac_spine", "acetabular", "pubic")):
-        return _PELVIS
-    return ("talus",) if "dome" in name else _FEMUR if "epicondyle" in name else _TIBIA
-
-
-def _sd(shares: tuple[float, float], bones: tuple[str, ...], surfaces: Mapping[str, Roughness]) -> float:
-    found = [surfaces[bone] for bone in bones if bone in surfaces and math.isfinite(surfaces[bone].fine_mm)]
-    if not found:
-        return math.nan
-    fine = sum(r.fine_mm**2 + FLOOR_MM**2 for r in found) / len(found)
-    shaft = sum(r.waves_mm**2 for r in found) / len(found)
-    return math.sqrt(shares[0] ** 2 * fine + shares[1] ** 2 * shaft)
-
-
-def angle_surface_sd(name: str, surfaces: Mapping[str, Roughness]) -> tuple[float, float]:
-    """Return the repeatability of an angle by fine roughness alone and in all, degrees (mm for MAD).
-
-    surfaces : structure name → its roughness.  NaN where no surface tells it.
+    handed : +1 right, -1 left.  seed : of the errors under smooth surfaces. What fewer than four of the eight
+    scans could measure, and landmarks without a position, are not in the result.
     """
-    fine, shaft = ANGLES[name]
-    bones = bones_of_angle(name)
-    return _sd((fine, 0.0), bones, surfaces), _sd((fine, shaft), bones, surfaces)
+    bones = {
+        "femur": fits.femur.bone if fits.femur else None, "tibia": fits.tibia.bone if fits.tibia else None,
+        "fibula": fits.fibula, "talus": fits.talus.bone if fits.talus else None,
+    }  # fmt: skip
+    models = {name: model_of(bone) for name, bone in bones.items() if bone is not None}
+    limb = replace(fits, extra={})
+    pelvic = _pelvic(fits.surfaces)
+    try:
+        ref = landmarks_of(_measured(limb, {name: model.bone for name, model in models.items()}))
+        smooth = {n: moved(m, blur_mm(m)) for n, m in models.items() if m.grid is None}
+        blurred = landmarks_of(_measured(limb, {n: smooth.get(n, m.bone) for n, m in models.items()}))
+    except LandmarkError:
+        return pelvic
+    drawn = []
+    for number in range(SCANS):
+        try:
+            drawn.append(landmarks_of(_measured(limb, _scan(models, fits.surfaces, number, seed))))
+        except LandmarkError:
+            continue
+    angles = _scatter(
+        [_angles(scan, handed) for scan in drawn], _angles(ref, handed), _angles(blurred, handed)
+    )
+    places = _scatter([_points(scan) for scan in drawn], _points(ref), _points(blurred))
+    return Repeats(
+        angles={**angles, **pelvic.angles},
+        landmarks={n: sd / math.sqrt(3.0) for n, sd in places.items()} | dict(pelvic.landmarks),
+    )
 
 
-def landmark_surface_sd(name: str, landmark: Landmark, surfaces: Mapping[str, Roughness]) -> float:
-    """Return the repeatability of a landmark's position, mm per axis; NaN for a direction."""
-    if landmark.position_mm is None:
-        return math.nan
-    kind = name.replace("opposite_", "")
-    for word in ("medial", "lateral", "proximal", "distal"):
-        if word != "distal" or not kind.startswith("distal"):
-            kind = kind.replace(f"{word}_", "").replace(f"_{word}", "")
-    return _sd(LANDMARKS[kind], _bones_of_landmark(name), surfaces)
+def _scan(
+    models: Mapping[str, Model], surfaces: Mapping[str, Roughness], number: int, seed: int
+) -> dict[str, Bone]:
+    """Every bone once more: on its grid begun elsewhere, or with other errors of its surface's size."""
+    waves = [surfaces[name].waves_mm for name in ("femur", "tibia") if name in models]
+    long_mm = LONG_SHARE * math.sqrt(sum(w * w for w in waves) / len(waves)) if waves else 0.0
+    result = {}
+    for i, (name, model) in enumerate(models.items()):
+        fine = surfaces[name].fine_mm if math.isfinite(surfaces[name].fine_mm) else 0.0
+        grid = model.grid or _grid_of_another(name, models, surfaces)
+        if grid is None:
+            own = LONG_SHARE * surfaces[name].waves_mm if name in ("femur", "tibia") else long_mm
+            short = math.hypot(SHORT_FLOOR_MM, SHORT_SHARE * fine)
+            height = noise_mm(model, short, math.hypot(LONG_FLOOR_MM, own), 101 * i + 7 * number + seed)
+        else:
+            height = steps_mm(model, grid, number + 3 * i)
+            height = height + noise_mm(model, SHORT_FLOOR_MM, LONG_FLOOR_MM, 101 * i + 7 * number + seed)
+        result[name] = moved(model, height)
+    return result
+
+
+def _grid_of_another(
+    name: str, models: Mapping[str, Model], surfaces: Mapping[str, Roughness]
+) -> Grid | None:
+    for other, model in models.items():
+        if model.grid is not None and surfaces[name].fine_mm > LIKE * surfaces[other].fine_mm:
+            return model.grid
+    return None
+
+
+def _measured(fits: BoneFits, bones: Mapping[str, Bone]) -> BoneFits:
+    """The bones measured again; LandmarkError where a fit fails."""
+    femur = remeasure_femur(fits.femur, bones["femur"]) if fits.femur else None
+    tibia = remeasure_tibia(fits.tibia, bones["tibia"]) if fits.tibia else None
+    talus = measure_talus(bones["talus"], tibia) if fits.talus and tibia and tibia.ankle else None
+    return replace(fits, femur=femur, tibia=tibia, talus=talus, fibula=bones.get("fibula"))
+
+
+def _points(landmarks: Mapping[str, Landmark]) -> dict[str, Floats]:
+    return {n: lm.position_mm for n, lm in landmarks.items() if lm.position_mm is not None}
+
+
+def _angles(landmarks: Mapping[str, Landmark], handed: float) -> dict[str, Floats]:
+    return angles_of(_points(landmarks), handed)
+
+
+def _scatter(
+    drawn: Sequence[Mapping[str, Floats]], ref: Mapping[str, Floats], blurred: Mapping[str, Floats]
+) -> dict[str, float]:
+    """Root mean square distance of drawn values or points from the reference's, with what blurring does."""
+    result = {}
+    for name, at in ref.items():
+        squares = [float(np.sum((scan[name] - at) ** 2)) for scan in drawn if name in scan]
+        if len(squares) >= LEAST_SCANS:
+            bias = float(np.sum((blurred[name] - at) ** 2)) if name in blurred else 0.0
+            result[name] = math.sqrt(sum(squares) / len(squares) + bias)
+    return result
+
+
+def _pelvic(surfaces: Mapping[str, Roughness]) -> Repeats:
+    found = [surfaces[n] for n in ("hip_bone", "opposite_hip_bone") if n in surfaces]
+    found = [surface for surface in found if math.isfinite(surface.fine_mm)]
+    if not found:
+        return Repeats()
+    height = math.sqrt(sum(surface.fine_mm**2 + FLOOR_MM**2 for surface in found) / len(found))
+    return Repeats(
+        angles={n: share * height for n, share in PELVIC_ANGLES.items()},
+        landmarks={n: share * height for n, share in PELVIC_LANDMARKS.items()},
+    )

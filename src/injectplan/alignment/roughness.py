@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -14,6 +17,28 @@ HARMONICS, POWERS = 5, 3
 # What the smooth shape leaves of four clean shafts from CT and four of an atlas: 0.16 to 0.29 mm.
 CLEAN_MM = 0.25
 PATCHES, PATCH_MM, LEAST_PATCHES, MOST_POINTS = 120, 7.0, 20, 20_000
+
+# Of a shaft's roughness, what is its shape (tibiae from CT: up to 0.25 mm beyond a femur's) and what are the
+# steps that the fine roughness counts already.
+TIBIA_SHAPE_MM, STEPS = 0.25, 1.3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roughness:
+    """A bone's fine roughness over patches of 7 mm, and its shaft's, mm (0 where no shaft is in view).
+
+    shape_mm : the part of the shaft's that is its shape.
+    """
+
+    fine_mm: float
+    shaft_mm: float = 0.0
+    shape_mm: float = 0.0
+
+    @property
+    def waves_mm(self) -> float:
+        """What the shaft deviates by beyond its shape and its steps: errors of some millimetres' length."""
+        fine = self.fine_mm if math.isfinite(self.fine_mm) else 0.0
+        return math.sqrt(max(self.shaft_mm**2 - self.shape_mm**2 - (STEPS * fine) ** 2, 0.0))
 
 
 def shaft_roughness_mm(bone: Bone, axis: Floats) -> float:

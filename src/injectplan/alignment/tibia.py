@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import (
+    CUTS,
+    FEW_CUTS,
     Bone,
     axis_candidates,
     bitangent,
@@ -40,7 +42,8 @@ NOTCH_SCORE = (
 class TibiaFit:
     """Everything found on a tibia; positions in the patient frame, mm.
 
-    Pairs are ordered: the first lies along +`across`. `posterior` is None where nothing tells it.
+    Pairs are ordered: the first lies along +`across`. `given_width_mm` is the plateau's as it was first seen,
+    `edge` holds the points on the edge of the view.
     """
 
     bone: Bone
@@ -58,6 +61,8 @@ class TibiaFit:
     length_mm: float
     ankle_missing: str
     ankle: AnkleFit | None
+    given_width_mm: float
+    edge: Floats
     roughness_mm: float = 0.0
 
     @property
@@ -181,20 +186,33 @@ def measure_tibia(
             f"the {bone.name} has an intercondylar notch of {notch.depth_share * notch.width_mm:.0f} mm: "
             "it is a femur"
         )
+    return _measure_from(bone, axis, width, anterior_hint)
+
+
+def remeasure_tibia(fit: TibiaFit, bone: Bone) -> TibiaFit:
+    """Measure nearly the same surface again, from what was found on it before: nothing is searched for."""
+    return _measure_from(bone, fit.shaft[1], fit.given_width_mm, -fit.posterior, fit)
+
+
+def _measure_from(
+    bone: Bone, axis: Floats, width: float, anterior_hint: Floats | None, again: TibiaFit | None = None
+) -> TibiaFit:
+    """Refine everything from a rough direction; again : an earlier fit of nearly the same surface."""
     length = float(np.ptp(bone.points @ axis))
     whole = length > 2.7 * width
     ankle: AnkleFit | None = None
-    missing = ""
-    shaft_center, shaft_axis, residual = _tibia_shaft(bone, axis, width, whole=whole)
-    y = shaft_axis
-    top = bone.points[int(np.argmax(bone.points @ y))]
-    at = top - 0.25 * width * y
-    if not whole:
-        missing = f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
-    edge = view_edge(bone, y)
+    if again is None:
+        missing = (
+            "" if whole else f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
+        )
+        y = _tibia_shaft(bone, axis, width, whole=whole)[1]
+        top = bone.points[int(np.argmax(bone.points @ y))]
+        at, up, edge, turns = top - 0.25 * width * y, y, view_edge(bone, y), 14
+    else:
+        missing, y, up, edge = again.ankle_missing, again.proximal, again.plateau_normal, again.edge
+        at, turns = again.knee_center - 0.14 * again.width_mm * up, 2
     # the plateau is cut square to itself, so that its centre does not depend on where the ankle went
-    up = y
-    for _ in range(14):
+    for _ in range(turns):
         center, across, full, deep = _ring_axes(bone, up, at)
         if not 1.12 < full / deep < 2.4:
             raise LandmarkError(
@@ -209,7 +227,8 @@ def measure_tibia(
         at = knee - 0.14 * full * up
         if whole and not missing:
             try:
-                ankle = measure_ankle(bone, y, across, knee, edge)
+                known = None if again is None or again.ankle is None else again.ankle.center
+                ankle = measure_ankle(bone, y, across, knee, edge, known)
                 y = unit(knee - ankle.center)
             except LandmarkError as error:
                 missing = f"no ankle: {error}"
@@ -220,8 +239,11 @@ def measure_tibia(
         raise LandmarkError(
             f"the plateau of {bone.name} slopes by more than 32°: the fit is not to be trusted"
         )
-    _refuse_short(bone, knee, normal, full)
-    shaft_center, shaft_axis, residual = _tibia_shaft(bone, shaft_axis, width, whole=whole)
+    if again is None:
+        _refuse_short(bone, knee, normal, full)
+    shaft_center, shaft_axis, residual = _tibia_shaft(
+        bone, axis, width, whole=whole, turns=5 if again is None else 1
+    )
     overhang = knee - shaft_center
     overhang = overhang - (overhang @ shaft_axis) * shaft_axis
     back = np.cross(across, y)
@@ -242,14 +264,18 @@ def measure_tibia(
         plateaus=(on_plane(1.0), on_plane(-1.0)), plateau_normal=normal, plateau_residual_mm=plane_residual,
         posterior_rests=rests, shaft=(shaft_center, shaft_axis), shaft_residual_mm=residual,
         length_mm=float(np.ptp(bone.points @ y)), ankle_missing=missing, ankle=ankle,
-        roughness_mm=shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
+        roughness_mm=again.roughness_mm if again is not None
+        else shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
+        given_width_mm=width, edge=edge,
     )  # fmt: skip
 
 
-def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tuple[Floats, Floats, float]:
+def _tibia_shaft(
+    bone: Bone, axis: Floats, width: float, *, whole: bool, turns: int = 5
+) -> tuple[Floats, Floats, float]:
     """Shaft axis: the whole diaphysis, or below the flare as far as a cut bone reaches."""
     direction, center, residual = axis, np.zeros(3), 0.0
-    for _ in range(5):
+    for _ in range(turns):
         s = bone.points @ direction
         low, high = float(s.min()), float(s.max())
         if whole:
@@ -262,7 +288,9 @@ def _tibia_shaft(bone: Bone, axis: Floats, width: float, *, whole: bool) -> tupl
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 8 mm)"
             )
         before = direction
-        center, direction, residual = shaft_line(bone, direction, bottom, top)
+        center, direction, residual = shaft_line(
+            bone, direction, bottom, top, count=CUTS if turns > 1 else FEW_CUTS
+        )
         if np.linalg.norm(direction - before) < 1e-9:
             break
     return center, direction, residual
