@@ -170,11 +170,6 @@ def trochlea(data: Path) -> View:
     return View(scene, pose, Display(width_px=586, height_px=354))
 
 
-def ramp(db_per_cm: float, depth_mm: float, flat_after_mm: float) -> tuple[float, ...]:
-    """Eight sliders that rise evenly down to a depth."""
-    return tuple(db_per_cm * min(depth_mm * i / 7.0, flat_after_mm) / 10.0 for i in range(8))
-
-
 # --- others ---------------------------------------------------------------------------------------------
 
 
@@ -185,13 +180,7 @@ def bone_arc(data: Path) -> View:
     def round_top(depth: float, radius: float) -> Top:
         return lambda x, y: depth + np.minimum((x - 1.5) ** 2 / (2.0 * radius), 40.0)
 
-    # A scanner for limbs, by its frames: a long pulse (their grain is 0.4-0.5 mm deep), looks from far aside
-    # (the shadow tapers, tilted bone stays bright), gain that rises no more below 24 mm.
-    probe = replace(
-        PROBES["linear-9"], frequency_mhz=7.5, bandwidth=0.22, compounding_deg=(-17.0, -8.5, 0.0, 8.5, 17.0),
-        width_mm=51.0, depth_mm=44.0, focus_mm=20.0, elevation_focus_mm=20.0, gain_db=-1.2,
-        tgc_db=ramp(6.5, 44.0, 24.0),
-    )  # fmt: skip
+    probe = PROBES["linear-7-limb"]
     solids = {
         "skin": (block(pose, round_top(0.2, 220.0)), "skin", 10),
         "subcutaneous_fat": (block(pose, round_top(1.6, 200.0)), "subcutaneous_fat", 20),
@@ -233,11 +222,7 @@ def muscle(data: Path) -> View:
 def vessels(data: Path) -> View:
     """An artery and its vein across the limb, under fat and fascia: Mindray L14-6, its scale unknown."""
     pose = Pose.identity()
-    # An examination of vessels: less gain, and a haze that is not filtered out
-    probe = replace(
-        PROBES["linear-12"], width_mm=38.0, depth_mm=34.0, focus_mm=20.0, gain_db=-5.2, haze_db=-22.0,
-        tgc_db=ramp(9.0, 34.0, 22.0),
-    )  # fmt: skip
+    probe = PROBES["linear-12-vessel"]
     solids = {
         "skin": (block(pose, 0.0), "skin", 10),
         "subcutaneous_fat": (block(pose, wavy(1.6)), "subcutaneous_fat", 20),

@@ -177,6 +177,23 @@ _PROBES = (
         source="38 mm face of the Ultrasonix L14-5/38; " + _SCHOLTEN,
     ),
     Probe(
+        name="linear-7-limb", kind="linear", frequency_mhz=7.5, lines=192, width_mm=51.0, depth_mm=44.0,
+        focus_mm=20.0, elevation_focus_mm=20.0, elevation_aperture_mm=4.5, gain_db=-1.2,
+        compounding_deg=(-17.0, -8.5, 0.0, 8.5, 17.0), tgc_db=_tgc(6.5, 44.0, 24.0),
+        **_PRESET | {"bandwidth": 0.22}, assumed=(*_PRESET_ASSUMED, "frequency_mhz", "gain_db"),
+        source="limbs: 51 mm face and 44 mm of UltraBones100k's scanner; controls read from its frames, a "
+        "pulse as long as their grain (0.4-0.5 mm), looks so far aside that tilted bone stays bright; "
+        + _SCHOLTEN,
+    ),
+    Probe(
+        name="linear-12-vessel", kind="linear", frequency_mhz=12.0, lines=192, width_mm=38.0, depth_mm=34.0,
+        focus_mm=20.0, elevation_focus_mm=18.0, elevation_aperture_mm=4.0, gain_db=-5.2, haze_db=-22.0,
+        compounding_deg=_LOOKS, tgc_db=_tgc(9.0, 34.0, 22.0), **_PRESET,
+        assumed=(*_PRESET_ASSUMED, "gain_db"),
+        source="vessels: 38 mm face of the Mindray L14-6Ns class; less gain, the haze of usgra-seg's frames; "
+        + _SCHOLTEN,
+    ),
+    Probe(
         name="hockey-15", kind="linear", frequency_mhz=15.0, lines=160, width_mm=25.0, depth_mm=25.0,
         focus_mm=12.0, elevation_focus_mm=12.0, elevation_aperture_mm=3.0, compounding_deg=_LOOKS,
         tgc_db=_tgc(13.0, 25.0, 20.0), **_PRESET, assumed=(*_PRESET_ASSUMED, "width_mm"),

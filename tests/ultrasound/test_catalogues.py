@@ -23,6 +23,22 @@ def test_every_entry_names_its_source():
     assert all(needle_of(g).source for g in GAUGES)
 
 
+def test_what_a_preset_assumes_is_marked_and_not_the_rest():
+    for probe in PROBES.values():
+        assert {"bandwidth", "tgc_db", "compounding_deg", "haze_db"} <= set(probe.assumed)
+        assert set(probe.assumed) <= set(Probe.__dataclass_fields__)
+    assert "gain_db" in PROBES["linear-12-vessel"].assumed
+
+
+def test_presets_of_a_body_part_are_picked_by_name():
+    limb, vessel = probe_model("linear-7-limb"), probe_model("linear-12-vessel", depth_mm=40.0)
+    assert max(limb.compounding_deg) == 17.0
+    assert vessel.depth_mm == 40.0
+    assert vessel.haze_db > probe_model("linear-12").haze_db
+    assert not limb.raw
+    assert not vessel.raw
+
+
 def test_impedances_are_those_of_the_table():
     for name, z in (("skin", 1.801), ("muscle", 1.732), ("cortical_bone", 6.706), ("water", 1.473)):
         assert TISSUES[name].impedance_mrayl == pytest.approx(z, abs=1e-3)
