@@ -18,6 +18,7 @@ from injectplan.anatomy.model import Cavity, Recess, Subject
 from injectplan.anatomy.surfaces import surface_of_mask
 from injectplan.anatomy.threeways import chord_volume_ml, voxel_volume_ml
 from injectplan.errors import FileError
+from injectplan.imaging import read_volume
 from injectplan.imaging.values import LabelMap
 from injectplan.kernels.field import Field
 from oracles_anatomy import plain_axes, shell
@@ -128,6 +129,9 @@ def test_the_names_of_the_contract_are_there(joint, saved):
     for name in ("model.json", "labels.nrrd", "surfaces/femur.vtp", "thickness_femoral_cartilage.nii.gz"):
         assert (saved / name).is_file()
     image = nibabel.load(saved / "thickness_femoral_cartilage.nii.gz")
+    own = read_volume(saved / "thickness_femoral_cartilage.nii.gz")
+    assert np.array_equal(own.values, np.asarray(image.dataobj), equal_nan=True)
+    assert np.isnan(own.values).any()
     assert image.shape == joint.input_shape
     assert image.affine == pytest.approx(joint.input_affine, abs=1e-4)
     assert np.nanmean(np.asarray(image.dataobj)) == pytest.approx(2.0, abs=0.1)

@@ -242,12 +242,22 @@ def test_missing_folder_unknown_and_nameless_files(tmp_path: Path) -> None:
         read_volume(tmp_path / "nan.mha")
 
 
-def test_an_image_with_values_that_are_not_finite_is_refused(tmp_path: Path) -> None:
+def test_a_map_with_gaps_is_read_and_an_image_with_gaps_refused(tmp_path: Path) -> None:
+    """NaN says "not measured" in a map; an image that is to be measured may not hold it, nothing infinity."""
     values = np.ones((3, 3, 3), np.float32)
     values[1, 1, 1] = np.nan
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "x.nii")
+    for name in ("x.nii.gz", "x.nrrd", "x.mha"):
+        write_volume(tmp_path / name, Volume(affine=np.eye(4), values=values))
+        assert np.array_equal(read_volume(tmp_path / name).values, values, equal_nan=True)
+        with pytest.raises(FileError, match="1 values are not finite"):
+            read_volume(tmp_path / name, gaps=False)
+    endless = np.where(np.isnan(values), np.float32(np.inf), values)
+    write_volume(tmp_path / "y.nii", Volume(affine=np.eye(4), values=endless))
     with pytest.raises(FileError, match="1 values are not finite"):
-        read_volume(tmp_path / "x.nii")
+        read_volume(tmp_path / "y.nii")
+    nibabel.save(nibabel.Nifti1Image(np.full((2, 2, 2), 1e300), np.eye(4)), tmp_path / "z.nii")
+    with pytest.raises(FileError, match="beyond 3e38"):
+        read_volume(tmp_path / "z.nii")
 
 
 def test_a_value_that_the_table_does_not_name_is_a_notice(tmp_path: Path, table: Path) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from injectplan.anatomy.model import Cavity, FillState, Recess, Source
+from injectplan.anatomy.model import Cavity, FillState, Recess
 from injectplan.anatomy.surfaces import flying_edges, skewed_backwards
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import Surface
@@ -152,7 +152,7 @@ def build_cavity(
     resting_ml: float,
     effusion_ml: float = 0.0,
     capacity_ml: float = math.inf,
-    source: Source = "completed",
+    segmented_ml: float = 0.0,
     assumed: tuple[str, ...] = (),
 ) -> Cavity:
     """Make the cavity from an implicit solid on an axis-aligned RAS grid.
@@ -163,6 +163,7 @@ def build_cavity(
     allowed : negative where fluid may go when the cavity opens.
     recess_index : index + 1 into `recess_names` of every point, whether inside or not.
     resting_ml : met by thickening or thinning the space, most where it is easy; effusion_ml then opens it.
+    segmented_ml : what of it is fluid that was seen.
     capacity_ml : all that the cavity can hold, where walls and `allowed` do not end it sooner.
 
     A recess of which nothing is left is not named. Raises EmptyStructureError when no space is left between
@@ -197,8 +198,9 @@ def build_cavity(
         recess_index=index,
         recesses=_recesses(held, index, [recess_names[i] for i in kept], shares * total),
         resting_volume_ml=total,
-        source=source,
+        source="segmented" if segmented_ml > 0.0 else "completed",
         assumed=assumed,
+        segmented_ml=min(segmented_ml, total),
     )
 
 

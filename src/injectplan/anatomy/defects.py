@@ -395,15 +395,16 @@ def _drawn(
     where, center = _ellipse(bone, ellipse, axes, measured.state != OUTSIDE)
     left = np.where(measured.state == DENUDED, 0.0, measured.thickness_mm)
     lost = expected_thickness(measured, bone) - left
-    known = where & np.isfinite(lost)
+    measurable = where & np.isfinite(lost)
     areas = bone.vertex_areas_mm2
     # signed: what scatters about what is expected is no loss; whole cartilage has none
     volume = patch_volume_mm3(bone, left, left + lost, where) / 1000.0
     defect = Defect(
         structure=name, zone=_zone(measured, where, areas), center_mm=center,
         area_mm2=float(areas[where].sum()),
-        depth_mm=max(weighted_quantile(lost[known], areas[known], 0.9), 0.0) if known.any() else np.nan,
-        volume_ml=max(volume, 0.0) if known.any() else np.nan, source="drawn",
+        depth_mm=max(weighted_quantile(lost[measurable], areas[measurable], 0.9), 0.0)
+        if measurable.any() else np.nan,
+        volume_ml=max(volume, 0.0) if measurable.any() else np.nan, source="drawn",
         grade=thickness_grade(measured, bone, where), left_mm=_left(measured, bone, where),
         surface=_patch(measured, bone, where),
     )  # fmt: skip

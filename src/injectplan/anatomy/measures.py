@@ -91,6 +91,8 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
         "labelled_volume_ml": labels.volume_ml("joint_cavity"),
         "resting_volume_ml": cavity.resting_volume_ml,
         "source": cavity.source,
+        "segmented_volume_ml": cavity.segmented_ml,
+        "completed_volume_ml": max(cavity.resting_volume_ml - cavity.segmented_ml, 0.0),
         "recesses": {
             r.name: {
                 "center_mm": r.center_mm, "volume_ml": r.volume_ml, "thickness_mm": r.thickness_mm,

@@ -99,6 +99,8 @@ class Cavity:
         (infinite where bone, cartilage or ligament forbids it). Level sets of it are the filled cavity.
     recess_index : same grid, index + 1 into `recesses`, 0 outside every recess.
     resting_volume_ml : the fluid it holds before the injection.
+    source : "segmented" where fluid was given, though folds of a normal joint were added to it.
+    segmented_ml : how much of the resting volume is fluid that was segmented.
     """
 
     surface: Surface
@@ -109,6 +111,7 @@ class Cavity:
     resting_volume_ml: float
     source: Source
     assumed: tuple[str, ...] = ()
+    segmented_ml: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

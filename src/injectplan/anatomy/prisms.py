@@ -27,7 +27,7 @@ def prism_volumes_mm3(surface: Surface, low_mm: Floats, high_mm: Floats) -> Floa
     e1, e2, f1, f2 = a[:, 1] - a[:, 0], a[:, 2] - a[:, 0], d[:, 1] - d[:, 0], d[:, 2] - d[:, 0]
     cross = np.cross(e1, e2) + 0.5 * (np.cross(e1, f2) + np.cross(f1, e2)) + np.cross(f1, f2) / 3.0
     volume = 0.5 * np.einsum("ij,ij->i", d.mean(axis=1), cross)
-    return np.bincount(faces.ravel(), np.repeat(volume / 3.0, 3), len(normals))
+    return np.bincount(faces.ravel(), np.repeat(volume / 3.0, 3), len(normals)).astype(np.float64)
 
 
 def patch_volume_mm3(surface: Surface, low_mm: Floats, high_mm: Floats, where: Bools) -> float:

@@ -114,6 +114,7 @@ class _Writer:
             "surface": self.surface(c.surface), "field": self.field(c.field),
             "distension": self.field(c.distension), "recess_index": self.put(c.recess_index),
             "resting_volume_ml": c.resting_volume_ml, "source": c.source, "assumed": list(c.assumed),
+            "segmented_ml": c.segmented_ml,
             "recesses": [
                 {
                     "name": r.name, "center_mm": self.put(r.center_mm), "normal": self.put(r.normal),
@@ -231,7 +232,7 @@ class _Reader:
             surface=self.surface(data["surface"]), field=self.field(data["field"]),
             distension=self.field(data["distension"]), recess_index=self.get(data["recess_index"]),
             recesses=recesses, resting_volume_ml=data["resting_volume_ml"], source=data["source"],
-            assumed=tuple(data["assumed"]),
+            assumed=tuple(data["assumed"]), segmented_ml=data.get("segmented_ml", 0.0),
         )  # fmt: skip
 
     def cartilage(self, name: str, data: _Json) -> CartilageMap:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from injectplan.errors import NothingToMeasureError, UsageError
 from injectplan.imaging.values import LabelMap, Volume
@@ -399,6 +398,8 @@ def relative_depth(cartilage: Bools, bone: Bools, spacing_mm: Floats) -> Floats:
     other = ~(inside | under)
     if not under.any() or not other.any():
         return result
+    from scipy import ndimage  # a fifth of a second that a fit without regions does not need
+
     to_bone = ndimage.distance_transform_edt(~under, sampling=spacing_mm)
     to_surface = ndimage.distance_transform_edt(~other, sampling=spacing_mm)
     result[box] = np.where(inside, to_bone / (to_bone + to_surface), np.nan)
@@ -408,6 +409,8 @@ def relative_depth(cartilage: Bools, bone: Bools, spacing_mm: Floats) -> Floats:
 def _on_grid(mask: Bools, regions: LabelMap, volume: Volume) -> Bools:
     """Sample a mask at the image's voxel centres, nearest voxel."""
     matrix = np.linalg.inv(regions.affine) @ volume.affine
+    from scipy import ndimage
+
     sampled = ndimage.affine_transform(
         mask.astype(np.uint8), matrix[:3, :3], matrix[:3, 3], output_shape=volume.values.shape[:3], order=0
     )

@@ -47,21 +47,25 @@ def _read(path: str | Path) -> RawImage | Segmentation:
     raise FileError(f"{path}: is of no known image format; give one of {FORMATS}")
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path, *, gaps: bool = True) -> Volume:
     """Read an image with its full affine to RAS mm; echoes or times become components (i, j, k, component).
 
+    gaps : whether it may hold NaN, as maps do where nothing was measured; infinite values are refused anyhow.
     Raises FileError (missing, truncated, hostile, of another format), UnitsError (impossible spacing).
     """
     raw = _read(path)
     if isinstance(raw, Segmentation):
         raise FileError(f"{path}: is a segmentation, needs an image; give it as the label map")
-    if not np.isfinite(raw.values.sum(dtype=np.float64)) and not np.isfinite(raw.values).all():
-        bad = int((~np.isfinite(raw.values)).sum())
-        raise FileError(f"{path}: {bad} values are not finite; export the image again")
+    # a sum is read faster than each value is tested
+    if raw.values.dtype.kind in "fc" and not np.isfinite(raw.values.sum(dtype=np.float64)):
+        refused = np.isinf(raw.values) if gaps else ~np.isfinite(raw.values)
+        bad = int(refused.sum())
+        if bad:
+            raise FileError(f"{path}: {bad} values are not finite; export the image again")
     times = tuple(float(t) for t in raw.keys.get("echo_times_ms", "").split())
     with np.errstate(over="ignore"):
         values = raw.values.astype(np.float32)
-    if not np.isfinite(values).all():
+    if raw.values.dtype.kind == "f" and raw.values.dtype.itemsize > 4 and np.isinf(values).any():
         raise FileError(f"{path}: holds values beyond 3e38; export the image again")
     return Volume(affine=raw.affine, values=values, notices=raw.notices, echo_times_ms=times)
 

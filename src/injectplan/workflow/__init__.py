@@ -10,12 +10,12 @@ from injectplan.lazy import names_on_use
 if TYPE_CHECKING:
     from injectplan.workflow.cases import joint_of, reseeded
     from injectplan.workflow.framing import frame_of, simulate_case_frame, write_frame
+    from injectplan.workflow.relaxation import measure_t2, write_t2
     from injectplan.workflow.steps import (
         align,
         build_and_describe,
         check_case,
         dose_case,
-        measure_t2,
         needle_flow,
         plan_case,
         record_of,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         write_dose,
         write_model,
         write_plan,
-        write_t2,
     )
 
 __all__ = [
@@ -59,13 +58,14 @@ __getattr__ = names_on_use(
     {
         "cases": ("joint_of", "reseeded"),
         "framing": ("frame_of", "simulate_case_frame", "write_frame"),
+        "relaxation": ("measure_t2", "write_t2"),
         "steps": (
-            "align", "build_and_describe", "check_case", "dose_case", "measure_t2", "needle_flow",
+            "align", "build_and_describe", "check_case", "dose_case", "needle_flow",
             "plan_case", "record_of",
         ),
         "story": ("CaseResult", "run_case"),
         "writing": (
-            "run_into", "write_alignment", "write_dose", "write_model", "write_plan", "write_t2",
+            "run_into", "write_alignment", "write_dose", "write_model", "write_plan",
         ),
     },
 )  # fmt: skip

@@ -77,7 +77,7 @@ def inspect(case: Case) -> tuple[Notice, ...]:
     if source.phantom is not None:
         return notices
     if source.image is not None:
-        imaging.read_volume(source.image)
+        imaging.read_volume(source.image, gaps=False)
     if not shows_bare_solids(case):
         notices += anatomy.check_given(given, case.kind, case.side)
     return tuple(dict.fromkeys(notices))
@@ -190,7 +190,7 @@ def _built(case: Case, progress: Progress | None) -> JointModel:
             anatomy.Ellipse(structure=d.structure, center_mm=d.center_mm, radii_mm=d.radii_mm)
             for d in case.defects
         ],
-        image=imaging.read_volume(source.image) if source.image is not None else None,
+        image=imaging.read_volume(source.image, gaps=False) if source.image is not None else None,
         seed=case.seed,
         progress=progress,
     )

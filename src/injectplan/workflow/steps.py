@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +21,10 @@ from injectplan.alignment import (
 )
 from injectplan.anatomy import build_joint, model_document
 from injectplan.anatomy.model import JointModel, Kind, Side
-from injectplan.anatomy.t2 import fit_t2
-from injectplan.anatomy.zones import cartilage_zones, mapped_joint
 from injectplan.casefile import Case, read_case
 from injectplan.documents import SCHEMA, provenance
 from injectplan.errors import RefusedError, UsageError
-from injectplan.imaging.values import Surface, Volume
+from injectplan.imaging.values import Surface
 from injectplan.injection import (
     DoseEstimate,
     dose_document,
@@ -90,7 +88,7 @@ def build_and_describe(
     else:
         read = imaging.read_surfaces(surfaces, units=units, frame=frame)
         given, notices = read.surfaces, read.notices
-    volume = imaging.read_volume(image) if image is not None else None
+    volume = imaging.read_volume(image, gaps=False) if image is not None else None
     read_s = time.perf_counter() - started
     joint = build_joint(
         given, kind=kind, side=side, completion=completion, image=volume, seed=seed, progress=progress
@@ -110,6 +108,7 @@ def build_and_describe(
     return joint, document
 
 
+<<<<<<< HEAD
 def measure_t2(
     image: Path,
     echo_times_ms: Sequence[float],
@@ -138,6 +137,8 @@ def measure_t2(
     return document, fitted.volume(), mapped
 
 
+=======
+>>>>>>> b5efe2e (Fluid seen and fluid added told apart; maps with gaps are read; a T2 fit imports its own part only)
 def align(
     *,
     case: Path | None,

@@ -16,8 +16,7 @@ from injectplan.anatomy.model import JointModel
 from injectplan.casefile import Case
 from injectplan.documents import to_json
 from injectplan.guidance import Preview
-from injectplan.imaging import write_volume
-from injectplan.imaging.values import Surface, Volume
+from injectplan.imaging.values import Surface
 from injectplan.interop import (
     has_video,
     write_axes,
@@ -31,7 +30,7 @@ from injectplan.kernels.cast import Bytes
 from injectplan.planning import Plan
 from injectplan.report import images, pictures
 from injectplan.report.html import ReportParts, Views, views, write_report
-from injectplan.report.maps import cartilage_maps, model_views, t2_maps
+from injectplan.report.maps import cartilage_maps, model_views
 from injectplan.workflow.cases import recipe_of
 from injectplan.workflow.kept import kept_files
 from injectplan.workflow.steps import record_of
@@ -50,16 +49,6 @@ def write_model(joint: JointModel, document: Document, folder: Path) -> None:
     save_joint(joint, folder)
     _write_json(document, folder / "model.json")
     images.save(model_views(joint), folder / "views.png")
-
-
-def write_t2(document: Document, volume: Volume, folder: Path, joint: JointModel | None = None) -> None:
-    """Write the T2 map and its document, and where a joint is given its cartilage coloured by T2."""
-    if joint is not None:
-        picture = t2_maps(joint, volume)
-        if picture is not None:
-            images.save(picture, folder / "t2_maps.png")
-    write_volume(folder / "t2.nii.gz", volume)
-    _write_json(document, folder / "t2.json")
 
 
 def write_alignment(document: Document, drawn: tuple[Alignment, Mapping[str, Surface]], folder: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from injectplan.anatomy.cavity import counted_ml
 from injectplan.anatomy.completion.solids import Frame
-from injectplan.anatomy.model import Structure
+from injectplan.anatomy.model import Cavity, Structure
+from injectplan.kernels.bvh import contains, nearest_points
 from injectplan.kernels.cast import Floats, Floats32
+from injectplan.measure import Notice
 
 FLUID_BAND_MM = 3.0
+REACHED_MM = 1.0  # a piece of fluid lies in the cavity whose wall follows most of its own
+LEAST_SAID_ML = 0.1
 FARTHEST_MM = 25.0  # assumed: fluid farther from where a joint's cavity ends is a bursa's or a wrong label
 
 
@@ -30,8 +36,8 @@ def holding(
 
 def with_fluid(
     rest: Floats32, seen: Floats32, walls: Floats32, ease: Floats32, resting_ml: float, spacing_mm: float
-) -> tuple[Floats32, float]:
-    """Join the folds, thinned to a normal joint's volume, with the fluid seen; and what both hold, mL.
+) -> tuple[Floats32, float, float]:
+    """Join the folds, thinned to a normal joint's volume, with the fluid seen; what both, and it, hold in mL.
 
     rest, seen : signed values of folds and segmented fluid.  walls : distance to bone and cartilage.
     ease : where the folds are thinned most.  All of one shape, on a grid of spacing_mm.
@@ -48,4 +54,27 @@ def with_fluid(
         full = counted_ml(thinned(middle), 0.0, spacing_mm) > resting_ml
         low, high = (middle, high) if full else (low, middle)
     joined = np.minimum(rest + np.float32(high) * share, seen)
-    return joined, max(resting_ml, counted_ml(np.maximum(joined, free), 0.0, spacing_mm))
+    both, alone = (counted_ml(np.maximum(values, free), 0.0, spacing_mm) for values in (joined, seen))
+    return joined, max(resting_ml, both), alone
+
+
+def left_out(fluid: Structure | None, cavity: Cavity) -> list[Notice]:
+    """Say how much segmented fluid hangs together with nothing of the cavity, where that is over 0.1 mL."""
+    if fluid is None or not len(fluid.surface.triangles):
+        return []
+    vertices, faces = fluid.surface.vertices_mm, fluid.surface.triangles
+    links = coo_matrix(
+        (np.ones(2 * len(faces), np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
+        shape=(len(vertices), len(vertices)),
+    )
+    piece = connected_components(links, directed=False)[1]
+    a, b, c = (vertices[faces[:, i]] - vertices.mean(axis=0) for i in range(3))
+    volume_ml = np.bincount(piece[faces[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)) / 6000.0)
+    inside = nearest_points(cavity.surface.bvh, vertices, REACHED_MM)[2] >= 0
+    inside |= contains(cavity.surface.bvh, vertices)
+    reached = np.bincount(piece, inside) > 0.5 * np.bincount(piece)
+    lost_ml = float(volume_ml[~reached[: len(volume_ml)]].sum())
+    if lost_ml <= LEAST_SAID_ML:
+        return []
+    said = f"{lost_ml:.2g} mL of segmented fluid hang together with nothing of the joint (a bursa, a cyst, "
+    return [Notice("fluid-apart", f"{said}or a label astray) and are not part of its cavity", fluid.name)]

@@ -178,9 +178,9 @@ def knee_cavity(
     cleft = np.maximum(film.ravel()[where] - np.float32(FILM_MM), apart.ravel()[where] - np.float32(CLEFT_MM))
     rest = np.minimum(np.where(facing.ravel()[where], cleft, np.float32(30.0)), _slits(build, p, crown))
     rest = np.maximum(rest, np.float32(0.1) - p.tendon)
-    resting_ml, said = size["resting_fluid"], "normal 5-8 mL, other texts 2-4"
+    resting_ml, seen_ml, said = size["resting_fluid"], 0.0, "normal 5-8 mL, other texts 2-4"
     if seen is not None:
-        rest, resting_ml = with_fluid(
+        rest, resting_ml, seen_ml = with_fluid(
             rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml, grid.spacing_mm
         )
         said = "the fluid that was segmented, and normal folds beside it"
@@ -203,6 +203,7 @@ def knee_cavity(
         resting_ml=resting_ml,
         effusion_ml=size["effusion_ml"],
         capacity_ml=size["joint_capacity"],
+        segmented_ml=seen_ml,
         assumed=(
             f"joint cavity built from the bones: resting volume {resting_ml:.3g} mL ({said}), suprapatellar "
             "recess open to the joint (so in about 85 %)",

@@ -154,18 +154,19 @@ def cavity_of(
     assumed: tuple[str, ...],
 ) -> Cavity:
     """Build the cavity on its grid, with the fluid that was segmented; see `anatomy.cavity.build_cavity`."""
-    resting_ml, fluid = sizes["resting_fluid"], build.given.get("synovial_fluid")
+    resting_ml, seen_ml, fluid = sizes["resting_fluid"], 0.0, build.given.get("synovial_fluid")
     rest, walls, ease = (np.asarray(a, np.float32) for a in (rest, walls, ease))
     if fluid is not None:
         seen = space.grid.distance(fluid.surface, FLUID_BAND_MM)
-        rest, resting_ml = with_fluid(rest, seen, walls, ease, resting_ml, space.grid.spacing_mm)
+        held = with_fluid(rest, seen, walls, ease, resting_ml, space.grid.spacing_mm)
+        rest, resting_ml, seen_ml = held
         assumed = (*assumed, f"the fluid that was segmented and normal folds hold {resting_ml:.3g} mL")
     return build_cavity(
         space.grid.low_mm, space.grid.spacing_mm, np.asarray(rest, np.float32),
         walls=np.asarray(walls, np.float32), ease=np.asarray(ease, np.float32),
         allowed=np.asarray(allowed, np.float32), recess_index=index, recess_names=names,
         resting_ml=resting_ml, effusion_ml=sizes["effusion_ml"],
-        capacity_ml=sizes["joint_capacity"], assumed=assumed,
+        capacity_ml=sizes["joint_capacity"], segmented_ml=seen_ml, assumed=assumed,
     )  # fmt: skip
 
 

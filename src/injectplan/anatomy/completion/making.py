@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from injectplan.anatomy.completion import Completed, Mode
 from injectplan.anatomy.completion.dimensions import Sizes
+from injectplan.anatomy.completion.fluid import left_out
 from injectplan.anatomy.completion.painting import paint_labels
 from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, skin_of_surface, under_skin
 from injectplan.anatomy.completion.solids import OUTSIDE, Frame, Grid, curve, ellipse, smooth_max
-from injectplan.anatomy.model import PRIORITY, Cavity, Structure
+from injectplan.anatomy.model import PRIORITY, Cavity, Source, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.cast import Floats32
@@ -168,15 +169,17 @@ def add_cavity(
         needs no finer grid than 1 mm).
     """
 
-    def made(name: str, surface: Surface, sd: float, assumed: tuple[str, ...]) -> Structure:
+    def made(
+        name: str, surface: Surface, sd: float, assumed: tuple[str, ...], source: Source = "completed"
+    ) -> Structure:
         info = structure(name)
         return Structure(
-            name=name, surface=surface, tissue=info.tissue, risk=info.risk, source=cavity.source,
+            name=name, surface=surface, tissue=info.tissue, risk=info.risk, source=source,
             priority=PRIORITY[info.layer], placement_sd_mm=sd, assumed=assumed,
         )  # fmt: skip
 
     if "joint_cavity" not in structures:
-        structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0, cavity.assumed)
+        structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0, cavity.assumed, cavity.source)
     if capsule and "joint_capsule" not in structures:
         still, values = _thinned(cavity.field, every)
         said = (f"capsule and synovium {capsule_mm:g} mm thick around the cavity",)
@@ -220,6 +223,6 @@ def finished(
         structures=structures,
         cavity=cavity,
         labels=_NO_LABELS if over.frame.drafts else paint_labels(structures, over, label_spacing_mm),
-        notices=tuple(build.notices),
+        notices=(*build.notices, *left_out(build.given.get("synovial_fluid"), cavity)),
         assumed=(*build.sizes.assumed, *build.said, *assumed, *cavity.assumed),
     )
