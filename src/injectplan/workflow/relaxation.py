@@ -15,6 +15,7 @@ from injectplan.anatomy.t2 import fit_t2
 from injectplan.documents import SCHEMA, to_json
 from injectplan.errors import UsageError
 from injectplan.measure import NOT_A_DEVICE
+from injectplan.workflow.origin import made_from
 
 if TYPE_CHECKING:
     from injectplan.anatomy.model import JointModel, Kind, Side
@@ -48,7 +49,9 @@ def measure_t2(
         mapped = mapped_joint(regions, joint, side)
         zones = cartilage_zones(mapped, regions)
     fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
-    return {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json()}, fitted.volume(), mapped
+    made = {"provenance": made_from(0, image=image, mask=mask, labels=labels)}
+    document = {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json(), **made}
+    return document, fitted.volume(), mapped
 
 
 def write_t2(document: Document, volume: Volume, folder: Path, joint: JointModel | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from injectplan import anatomy, files, imaging
+from injectplan import anatomy, imaging
 from injectplan.alignment import (
     Alignment,
     Load,
@@ -37,6 +37,7 @@ from injectplan.measure import NOT_A_DEVICE, Notice
 from injectplan.planning import Plan, plan_document, plan_injection
 from injectplan.structures import structure
 from injectplan.workflow.cases import Document, Progress, hashes_of_case, inspect, joint_of, refused, reseeded
+from injectplan.workflow.origin import made_from
 from injectplan.workflow.story import CaseResult
 
 
@@ -57,12 +58,6 @@ def check_case(path: Path) -> Document:
 def _provenance(case: Case, hashes: Mapping[str, str]) -> Document:
     """Return where a case's result comes from; `hashes` are those of the files of its anatomy."""
     return provenance(seed=case.seed, inputs={**case.inputs_sha256, **hashes})
-
-
-def _made_from(seed: int, **paths: Path | str | None) -> Document:
-    """Return where a result of files given on the command line comes from; a shipped table's name is none."""
-    known = {role: Path(path) for role, path in paths.items() if path is not None}
-    return provenance(seed=seed, inputs={r: files.sha256(p) for r, p in known.items() if p.exists()})
 
 
 def build_and_describe(
@@ -95,7 +90,7 @@ def build_and_describe(
     )
     joint = replace(joint, notices=tuple(dict.fromkeys((*notices, *joint.notices))))
     document = model_document(joint)
-    document["provenance"] = _made_from(
+    document["provenance"] = made_from(
         seed,
         labelmap=labelmap,
         labels=labels,
@@ -108,37 +103,6 @@ def build_and_describe(
     return joint, document
 
 
-<<<<<<< HEAD
-def measure_t2(
-    image: Path,
-    echo_times_ms: Sequence[float],
-    *,
-    mask: Path | None,
-    labels: str | None,
-    side: Side | None,
-    method: Literal["loglinear", "nonlinear", "qdess"],
-    joint: Kind | None = None,
-) -> tuple[Document, Volume, JointModel | None]:
-    """Fit T2 of an image file; the document, the map, and the joint whose cartilage it was told for.
-
-    joint : which joint the mask shows; its subregions are then told apart.
-    """
-    if joint is not None and (mask is None or side is None):
-        raise UsageError(f"--joint {joint}: subregions need --mask and --side; give both, or leave it out")
-    volume = imaging.read_volume(image)
-    regions = imaging.read_labelmap(mask, labels, side) if mask is not None else None
-    mapped, zones = None, None
-    if regions is not None and joint is not None and side is not None:
-        mapped = mapped_joint(regions, joint, side)
-        zones = cartilage_zones(mapped, regions)
-    fitted = fit_t2(volume, echo_times_ms, method=method, regions=regions, zones=zones)
-    made = {"provenance": _made_from(0, image=image, mask=mask, labels=labels)}
-    document = {"schema": SCHEMA, "purpose": NOT_A_DEVICE, **fitted.to_json(), **made}
-    return document, fitted.volume(), mapped
-
-
-=======
->>>>>>> b5efe2e (Fluid seen and fluid added told apart; maps with gaps are read; a T2 fit imports its own part only)
 def align(
     *,
     case: Path | None,
@@ -160,7 +124,7 @@ def align(
     bones: Mapping[str, Surface] = {}
     if landmarks is not None:
         points, read_side = read_landmarks(landmarks)
-        made = _made_from(seed or 0, landmarks=landmarks)
+        made = made_from(seed or 0, landmarks=landmarks)
         if side is not None and read_side is not None and side != read_side:
             raise UsageError(f"--side {side}: {landmarks.name} says {read_side}; leave one out")
         alignment = measure_alignment_of_landmarks(
@@ -177,7 +141,7 @@ def align(
                 if name != "opposite_hip_bone":
                     structure(name)  # a misspelt bone is refused, with the nearest name
             bones = imaging.read_surfaces(surfaces, units=units, frame=frame).surfaces
-            made = _made_from(seed or 0, **{f"surface {name}": path for name, path in surfaces.items()})
+            made = made_from(seed or 0, **{f"surface {name}": path for name, path in surfaces.items()})
         alignment = measure_alignment(
             bones, side, joint=joint or "knee", limit_deg=limit_deg, load=load, seed=seed or 0
         )
