@@ -1,4 +1,4 @@
-"""Where the result of a command that was given files comes from; light, as the quickest commands import it."""
+"""Where the result of a command that was given files comes from; light: the quickest commands import it."""
 
 from __future__ import annotations
 
