@@ -222,9 +222,7 @@ def _fat_pad(build: Build, s: float, core: Floats32) -> None:
 def _cavity(build: Build, s: float) -> Cavity:
     """Film between dome and plafond, gutters, and recesses in front and behind."""
     size = build.sizes
-    space = Space.between(
-        build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s), build.given.get("synovial_fluid")
-    )
+    space = Space.between(build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s), build.fluid)
     x, y, z = space.x, space.y, space.z
     tibia = build.distance(("tibia", "tibial_plafond_cartilage"), space.grid, 8.0)
     talus = build.distance(("talus", "talar_cartilage"), space.grid, 8.0)
@@ -310,7 +308,7 @@ def complete_ankle(
         add_hind_side(build, scale)
         _cords_and_tendons(build, scale, fat, line, core)
     say("ankle: joint cavity", 0.6)
-    cavity = _cavity(build, scale)
+    cavity = build.with_own_fluid(lambda: _cavity(build, scale))
     say("ankle: labels", 0.9)
     lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
     return finished(build, cavity, grid, 0.8, mode=mode, assumed=lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix
@@ -10,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from injectplan.anatomy.cavity import counted_ml
 from injectplan.anatomy.completion.solids import Frame
 from injectplan.anatomy.model import Cavity, Structure
+from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import contains, nearest_points
 from injectplan.kernels.cast import Floats, Floats32
 from injectplan.measure import Notice
@@ -58,23 +61,25 @@ def with_fluid(
     return joined, max(resting_ml, both), alone
 
 
-def left_out(fluid: Structure | None, cavity: Cavity) -> list[Notice]:
-    """Say how much segmented fluid hangs together with nothing of the cavity, where that is over 0.1 mL."""
-    if fluid is None or not len(fluid.surface.triangles):
-        return []
+def parted(fluid: Structure, cavity: Cavity) -> tuple[Structure | None, float]:
+    """Part segmented fluid into what lies in the cavity (None for nothing) and the volume of the rest, mL."""
     vertices, faces = fluid.surface.vertices_mm, fluid.surface.triangles
+    if not len(faces):
+        return fluid, 0.0
     links = coo_matrix(
         (np.ones(2 * len(faces), np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())),
         shape=(len(vertices), len(vertices)),
     )
     piece = connected_components(links, directed=False)[1]
-    a, b, c = (vertices[faces[:, i]] - vertices.mean(axis=0) for i in range(3))
-    volume_ml = np.bincount(piece[faces[:, 0]], np.einsum("ij,ij->i", a, np.cross(b, c)) / 6000.0)
     inside = nearest_points(cavity.surface.bvh, vertices, REACHED_MM)[2] >= 0
     inside |= contains(cavity.surface.bvh, vertices)
     reached = np.bincount(piece, inside) > 0.5 * np.bincount(piece)
-    lost_ml = float(volume_ml[~reached[: len(volume_ml)]].sum())
-    if lost_ml <= LEAST_SAID_ML:
-        return []
-    said = f"{lost_ml:.2g} mL of segmented fluid hang together with nothing of the joint (a bursa, a cyst, "
-    return [Notice("fluid-apart", f"{said}or a label astray) and are not part of its cavity", fluid.name)]
+    kept = Surface(vertices, faces[reached[piece[faces[:, 0]]]])
+    apart_ml = fluid.surface.volume_ml - kept.volume_ml
+    return (replace(fluid, surface=kept) if len(kept.triangles) else None), apart_ml
+
+
+def said_of(apart_ml: float, name: str) -> Notice:
+    """Say how much segmented fluid is no part of the joint's cavity."""
+    said = f"{apart_ml:.2g} mL of segmented fluid hang together with nothing of the joint (a bursa, a cyst, "
+    return Notice("fluid-apart", f"{said}or a label astray) and are not part of its cavity", name)

@@ -248,9 +248,7 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
 def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
     """Films on the cartilage in the socket, and a sleeve around the neck that opens in front."""
     reach = 62.0 * s
-    space = Space.between(
-        build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s), build.given.get("synovial_fluid")
-    )
+    space = Space.between(build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s), build.fluid)
     x, y, z = space.x, space.y, space.z
     size = build.sizes
     femur = build.distance(("femur", "femoral_head_cartilage"), space.grid, 14.0)
@@ -348,7 +346,7 @@ def complete_hip(
         _cords(build, scale, front, core)
         add_hind_side(build, scale, out, core)
     say("hip: joint cavity", 0.6)
-    cavity = _cavity(build, neck, out, scale)
+    cavity = build.with_own_fluid(lambda: _cavity(build, neck, out, scale))
     say("hip: labels", 0.9)
     lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
     return finished(build, cavity, grid, 1.25, mode=mode, assumed=lines)

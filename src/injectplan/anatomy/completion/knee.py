@@ -63,7 +63,9 @@ def complete_knee(
             say(label, 0.2 + 0.05 * i)
             step(build)
     say("joint cavity", 0.7)
-    cavity = knee_cavity(build, quadriceps_tendon, patellar_tendon, tendon_line(build))
+    cavity = build.with_own_fluid(
+        lambda: knee_cavity(build, quadriceps_tendon, patellar_tendon, tendon_line(build))
+    )
     say("labels", 0.9)
     made = finished(build, cavity, build.coarse, 1.0, mode=mode, every=2)
     say("completed", 1.0)

@@ -149,8 +149,7 @@ def add_deep_fat(build: Build) -> None:
     # a diamond between the hamstrings above and the heads of the gastrocnemius below
     span = curve(g.z, {-46 * s: 2 * s, -10 * s: 17 * s, 20 * s: 28 * s, 55 * s: 23 * s, 114 * s: 2 * s})
     fossa = smooth_max(np.abs(g.x - np.float32(1.0 * s)) - span, g.y + np.float32(8.0 * s), 16.0)
-    ends = np.maximum(np.float32(-46.0 * s) - g.z, g.z - np.float32(114.0 * s))
-    fossa = smooth_max(fossa, ends, 16.0)
+    fossa = np.maximum(fossa, np.maximum(np.float32(-46.0 * s) - g.z, g.z - np.float32(114.0 * s)))
     build.add("popliteal_fat_pad", g, np.maximum(np.maximum(inner, fossa), off), sd=3.0, bump=FILLING + 1)
     grid = build.fine((-17 * s, -26 * s, -12 * s), (17 * s, 20 * s, 34 * s), 1.2)
     femur = build.on(grid, build.femur)

@@ -119,7 +119,7 @@ def _nearby(build: Build, grid: Grid) -> tuple[Floats32, Floats32, Floats32]:
 
 def _segmented_fluid(build: Build, grid: Grid) -> Floats32 | None:
     """Distance to the fluid that was segmented, None where there is none."""
-    fluid = build.given.get("synovial_fluid")
+    fluid = build.fluid
     return None if fluid is None else grid.distance(fluid.surface, FLUID_BAND_MM)
 
 
@@ -158,7 +158,7 @@ def knee_cavity(
     crown = m.trochlea_top + size["recess_height_above_trochlea"]
     low = np.array([m.femur_low[0] - 10, m.femur_low[1] - 12, -16 * s])
     high = np.array([m.femur_high[0] + 10, m.patella_high[1] + 4, crown + 12])
-    held = holding(frame, low, high, build.given.get("synovial_fluid"))
+    held = holding(frame, low, high, build.fluid)
     grid = still_grid(frame, *held, SPACING_MM, block=BLOCK)
     coarse = _coarse_fields(build, quadriceps, patellar)
     fine, other, film = _nearby(build, grid)

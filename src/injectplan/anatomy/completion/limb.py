@@ -154,7 +154,7 @@ def cavity_of(
     assumed: tuple[str, ...],
 ) -> Cavity:
     """Build the cavity on its grid, with the fluid that was segmented; see `anatomy.cavity.build_cavity`."""
-    resting_ml, seen_ml, fluid = sizes["resting_fluid"], 0.0, build.given.get("synovial_fluid")
+    resting_ml, seen_ml, fluid = sizes["resting_fluid"], 0.0, build.fluid
     rest, walls, ease = (np.asarray(a, np.float32) for a in (rest, walls, ease))
     if fluid is not None:
         seen = space.grid.distance(fluid.surface, FLUID_BAND_MM)

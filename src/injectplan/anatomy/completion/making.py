@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from injectplan.anatomy.completion import Completed, Mode
 from injectplan.anatomy.completion.dimensions import Sizes
-from injectplan.anatomy.completion.fluid import left_out
+from injectplan.anatomy.completion.fluid import LEAST_SAID_ML, parted, said_of
 from injectplan.anatomy.completion.painting import paint_labels
 from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, skin_of_surface, under_skin
 from injectplan.anatomy.completion.solids import OUTSIDE, Frame, Grid, curve, ellipse, smooth_max
@@ -54,8 +54,21 @@ class Making:
     said: list[str] = field(default_factory=list, kw_only=True)
 
     def __post_init__(self) -> None:
+        self.fluid = self.given.get("synovial_fluid")
         if self.skin is None and "skin" in self.given:
             self.skin = skin_of_surface(self.given["skin"].surface)
+
+    def with_own_fluid(self, make: Callable[[], Cavity]) -> Cavity:
+        """Build the cavity; segmented fluid that hangs together with nothing of it is left out, and said."""
+        cavity = make()
+        if self.fluid is None:
+            return cavity
+        kept, apart_ml = parted(self.fluid, cavity)
+        if apart_ml <= LEAST_SAID_ML:
+            return cavity
+        self.notices.append(said_of(apart_ml, self.fluid.name))
+        self.fluid = kept
+        return make()
 
     def skin_and_core(
         self, grid: Grid, drawn: Floats32, core: Floats32, sd: float
@@ -223,6 +236,6 @@ def finished(
         structures=structures,
         cavity=cavity,
         labels=_NO_LABELS if over.frame.drafts else paint_labels(structures, over, label_spacing_mm),
-        notices=(*build.notices, *left_out(build.given.get("synovial_fluid"), cavity)),
+        notices=tuple(build.notices),
         assumed=(*build.sizes.assumed, *build.said, *assumed, *cavity.assumed),
     )
