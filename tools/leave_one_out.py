@@ -35,11 +35,18 @@ ATLAS: Mapping[Kind, tuple[str, ...]] = {
              "vastus_lateralis", "vastus_medialis", "vastus_intermedius"),
 }  # fmt: skip
 
+# Compared with what is built, never given to it: their own places would shape the limb round them.
+COMPARED: Mapping[Kind, tuple[str, ...]] = {
+    "hip": ("gluteus_maximus", "gluteus_minimus"),
+    "knee": ("semimembranosus", "semitendinosus", "sartorius", "popliteus", "iliotibial_tract"),
+}  # fmt: skip
+
 
 def atlas_joint(data: Path, kind: Kind) -> tuple[JointAxes, dict[str, Structure]]:
     """Return the axes and structures of the atlas's right hip or knee."""
     folder = data / "atlas_bodyparts3d"
-    files = {n: next(iter(folder.glob(f"{n}_r__*.obj"))) for n in ATLAS[kind]}
+    names = (*ATLAS[kind], *COMPARED[kind])
+    files = {n: next(iter(folder.glob(f"{n}_r__*.obj"))) for n in names}
     surfaces = read_surfaces(files, units=200.0, frame="LPS").surfaces
     solids = structures_of_surfaces(surfaces)
     return joint_axes(kind, "right", {n: s.surface for n, s in solids.items() if n in BONES}), solids
@@ -62,10 +69,14 @@ def study(
     kind: Kind, axes: JointAxes, known: dict[str, Structure]
 ) -> Iterator[tuple[str, np.ndarray, float]]:
     """Leave each known soft structure out, complete, and give (name, distances mm, stated sd mm)."""
-    for name in known:
+    given = {n: s for n, s in known.items() if n not in COMPARED[kind]}
+    made = complete_joint(kind, "right", axes, given, Subject(bmi=25.0)).structures
+    for name in COMPARED[kind]:
+        yield name, distances(made[name], known[name], axes), made[name].placement_sd_mm
+    for name in given:
         if name in BONES:
             continue
-        rest = {n: s for n, s in known.items() if n != name}
+        rest = {n: s for n, s in given.items() if n != name}
         made = complete_joint(kind, "right", axes, rest, Subject(bmi=25.0)).structures
         if name in made:
             yield name, distances(made[name], known[name], axes), made[name].placement_sd_mm

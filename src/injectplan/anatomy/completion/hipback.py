@@ -14,7 +14,7 @@ from injectplan.anatomy.completion.solids import Grid, laid, rounded_path, smoot
 from injectplan.anatomy.model import PRIORITY
 from injectplan.kernels.cast import Floats, Floats32
 
-GLUTEI_SD_MM = 12.0  # as the gluteus medius was found to lie off an atlas's
+GLUTEI_SD_MM = 14.0  # as an atlas's gluteus maximus lies from the one drawn (the minimus 10)
 SCIATIC_SD_MM = 10.0  # as the femoral bundle (no atlas's nerve was at hand)
 OFF_BONE_MM = 3.0  # between the nerve and the ischium: obturator internus and gemelli
 FILLING = PRIORITY["muscle"] + 2 - PRIORITY["fat_pad"]  # over muscle without a name, under everything else

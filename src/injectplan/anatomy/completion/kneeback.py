@@ -17,7 +17,9 @@ from injectplan.anatomy.completion.solids import Grid, curve, laid, rounded_path
 from injectplan.anatomy.model import PRIORITY
 from injectplan.kernels.cast import Floats, Floats32
 
-MUSCLE_SD_MM = 9.0  # as the hip's muscles, which were held against an atlas's; the knee's hamstrings were not
+# As one atlas's muscles lie from those drawn, root mean square (docs/explanation/joint.md): its medial ones run
+# up to 30 mm farther in front than axial anatomy has them. The others as the worse of the hamstrings.
+SARTORIUS_SD_MM, TRACT_SD_MM, POPLITEUS_SD_MM, MUSCLE_SD_MM = 26.0, 4.0, 8.0, 14.0
 LIGAMENT_SD_MM = 2.5  # assumed
 FILLING = PRIORITY["muscle"] + 2 - PRIORITY["fat_pad"]  # over muscle without a name, under everything else
 MUSCLE_MM = 1.8  # grid of bellies
@@ -53,7 +55,7 @@ def add_hind_muscles(build: Build) -> None:
     for i, (name, heads) in enumerate(MUSCLES.items()):
         scaled = [[[v * s for v in row] for row in rows] for rows in heads]
         build.bands(
-            name, scaled, build.coarse, sd=MUSCLE_SD_MM, bump=i % 3, spacing_mm=MUSCLE_MM,
+            name, scaled, build.coarse, bump=i % 3, sd=SARTORIUS_SD_MM if name == "sartorius" else MUSCLE_SD_MM, spacing_mm=MUSCLE_MM,
             cut=lambda grid: _inside(build, grid, under),
         )  # fmt: skip
     grid = build.fine((-26 * s, -40 * s, -75 * s), (34 * s, 0.0, -4 * s), MUSCLE_MM)
@@ -65,7 +67,9 @@ def add_hind_muscles(build: Build) -> None:
     belly = np.maximum(np.maximum(belly, grid.y + np.float32(8.0 * s)), _inside(build, grid, under))
     belly = np.maximum(np.maximum(belly, -tibia - 1.0), np.abs(grid.x - 2.0 * s) - 22.0 * s)
     if (belly < 0.0).any():
-        build.add("popliteus", grid, np.asarray(belly, np.float32), sd=4.0, fibres=(1.0, 0.0, 0.8))
+        build.add(
+            "popliteus", grid, np.asarray(belly, np.float32), sd=POPLITEUS_SD_MM, fibres=(1.0, 0.0, 0.8)
+        )
 
 
 def add_ligaments(build: Build) -> None:
@@ -132,7 +136,9 @@ def _tract(build: Build) -> None:
     solid = np.maximum(solid, np.maximum(np.float32(-22.0 * s) - grid.z, np.float32(20.0 * s) - grid.x))
     solid = np.maximum(solid, 0.3 - build.on(grid, build.bones))
     if (solid < 0.0).any():
-        build.add("iliotibial_tract", grid, np.asarray(solid, np.float32), sd=2.0, fibres=(0.0, -0.1, 1.0))
+        build.add(
+            "iliotibial_tract", grid, np.asarray(solid, np.float32), sd=TRACT_SD_MM, fibres=(0.0, -0.1, 1.0)
+        )
 
 
 def add_deep_fat(build: Build) -> None:
