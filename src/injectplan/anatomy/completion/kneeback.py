@@ -17,8 +17,8 @@ from injectplan.anatomy.completion.solids import Grid, curve, laid, rounded_path
 from injectplan.anatomy.model import PRIORITY
 from injectplan.kernels.cast import Floats, Floats32
 
-# As one atlas's muscles lie from those drawn, root mean square (docs/explanation/joint.md): its medial ones run
-# up to 30 mm farther in front than axial anatomy has them. The others as the worse of the hamstrings.
+# As one atlas's muscles lie from those drawn, root mean square (docs/explanation/joint.md): its medial ones
+# run up to 30 mm farther in front than axial anatomy has them. The others as the worse of the hamstrings.
 SARTORIUS_SD_MM, TRACT_SD_MM, POPLITEUS_SD_MM, MUSCLE_SD_MM = 26.0, 4.0, 8.0, 14.0
 LIGAMENT_SD_MM = 2.5  # assumed
 FILLING = PRIORITY["muscle"] + 2 - PRIORITY["fat_pad"]  # over muscle without a name, under everything else
@@ -55,7 +55,8 @@ def add_hind_muscles(build: Build) -> None:
     for i, (name, heads) in enumerate(MUSCLES.items()):
         scaled = [[[v * s for v in row] for row in rows] for rows in heads]
         build.bands(
-            name, scaled, build.coarse, bump=i % 3, sd=SARTORIUS_SD_MM if name == "sartorius" else MUSCLE_SD_MM, spacing_mm=MUSCLE_MM,
+            name, scaled, build.coarse, bump=i % 3, spacing_mm=MUSCLE_MM,
+            sd=SARTORIUS_SD_MM if name == "sartorius" else MUSCLE_SD_MM,
             cut=lambda grid: _inside(build, grid, under),
         )  # fmt: skip
     grid = build.fine((-26 * s, -40 * s, -75 * s), (34 * s, 0.0, -4 * s), MUSCLE_MM)
