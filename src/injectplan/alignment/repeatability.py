@@ -31,8 +31,8 @@ FLOOR_MM = 0.05  # a smoothed or thinned surface shows less roughness than it ha
 # Scatter of errors of 2 mm length: at least this, and without a staircase a share of the fine roughness; of
 # 9 mm length: at least this, and a share of the shafts' waves. Chosen on smoothed, thinned and noisy copies
 # of two legs.
-SHORT_FLOOR_MM, SHORT_SHARE = 0.05, 0.5
-LONG_FLOOR_MM, LONG_SHARE = 0.03, 1.4
+SHORT_FLOOR_MM, SHORT_SHARE = 0.04, 0.4
+LONG_FLOOR_MM, LONG_SHARE = 0.02, 1.4
 LIKE = 0.5  # a bone without a grid of its own, this rough against one that has one, was scanned on that one
 
 # Degrees for each mm of the hip bones' fine roughness: from two CT legs, label maps of 0.7 x 0.7 x 1.5 and
@@ -99,16 +99,16 @@ def _scan(
     models: Mapping[str, Model], surfaces: Mapping[str, Roughness], number: int, seed: int
 ) -> dict[str, Bone]:
     """Every bone once more: on its grid begun elsewhere, or with other errors of its surface's size."""
+    # one scan's bones are alike, and a shaft's shape may hide what another's shows
     waves = [surfaces[name].waves_mm for name in ("femur", "tibia") if name in models]
-    long_mm = LONG_SHARE * math.sqrt(sum(w * w for w in waves) / len(waves)) if waves else 0.0
+    long_mm = math.hypot(LONG_FLOOR_MM, LONG_SHARE * max(waves, default=0.0))
     result = {}
     for i, (name, model) in enumerate(models.items()):
         fine = surfaces[name].fine_mm if math.isfinite(surfaces[name].fine_mm) else 0.0
         grid = model.grid or _grid_of_another(name, models, surfaces)
         if grid is None:
-            own = LONG_SHARE * surfaces[name].waves_mm if name in ("femur", "tibia") else long_mm
             short = math.hypot(SHORT_FLOOR_MM, SHORT_SHARE * fine)
-            height = noise_mm(model, short, math.hypot(LONG_FLOOR_MM, own), 101 * i + 7 * number + seed)
+            height = noise_mm(model, short, long_mm, 101 * i + 7 * number + seed)
         else:
             height = steps_mm(model, grid, number + 3 * i)
             height = height + noise_mm(model, SHORT_FLOOR_MM, LONG_FLOOR_MM, 101 * i + 7 * number + seed)

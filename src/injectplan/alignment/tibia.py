@@ -205,7 +205,7 @@ def _measure_from(
         missing = (
             "" if whole else f"the tibia is seen over {length:.0f} mm only; the ankle is outside the view"
         )
-        y = _tibia_shaft(bone, axis, width, whole=whole)[1]
+        y = axis = _tibia_shaft(bone, axis, width, whole=whole)[1]
         top = bone.points[int(np.argmax(bone.points @ y))]
         at, up, edge, turns = top - 0.25 * width * y, y, view_edge(bone, y), 14
     else:
