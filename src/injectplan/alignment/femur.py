@@ -232,8 +232,9 @@ def _condyle_cylinder(
         if keep.sum() < 12:
             raise LandmarkError(f"the posterior condyles of the {bone.name} could not be fitted")
         fit = fit_cylinder(
-            bone.points[keep], bone.weights[keep], center, axis, radius, max(1.5, 0.2 * bone.edge_mm)
-        )
+            bone.points[keep], bone.weights[keep], center, axis, radius, max(1.5, 0.2 * bone.edge_mm),
+            known=again is not None,
+        )  # fmt: skip
         center, axis, radius = fit.center, fit.axis, fit.radius_mm
         axis = axis if axis @ across > 0 else -axis
     assert fit is not None
@@ -306,7 +307,7 @@ def remeasure_femur(fit: FemurFit, bone: Bone) -> FemurFit:
         near = np.linalg.norm(bone.points - fit.head.center, axis=1) < 1.5 * fit.head.radius_mm
         scale = max(1.2, 0.12 * bone.edge_mm)
         head = fit_sphere(
-            bone.points[near], bone.weights[near], fit.head.center, fit.head.radius_mm, scale
+            bone.points[near], bone.weights[near], fit.head.center, fit.head.radius_mm, scale, known=True
         )  # fmt: skip
     return _measure_from(bone, start, 0, head=head, again=fit)
 

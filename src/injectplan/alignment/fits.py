@@ -38,9 +38,14 @@ def tukey(residuals: Floats, scale: float) -> Floats:
     return np.asarray((1.0 - t * t) ** 2)
 
 
-def fit_sphere(points: Floats, weights: Floats, center: Floats, radius: float, scale: float) -> Sphere:
-    """Refine a sphere by iterated geometric least squares with Tukey weights of width `scale` mm."""
-    center, width = np.array(center, dtype=np.float64), max(scale, 0.15 * radius)
+def fit_sphere(
+    points: Floats, weights: Floats, center: Floats, radius: float, scale: float, *, known: bool = False
+) -> Sphere:
+    """Refine a sphere by iterated geometric least squares with Tukey weights of width `scale` mm.
+
+    known : it starts where the sphere is, so that the width need not shrink.
+    """
+    center, width = np.array(center, dtype=np.float64), scale if known else max(scale, 0.15 * radius)
     for step in range(80):
         offset = points - center
         distance = np.linalg.norm(offset, axis=1)
@@ -54,7 +59,7 @@ def fit_sphere(points: Floats, weights: Floats, center: Floats, radius: float, s
             normal + 1e-9 * np.trace(normal) * np.eye(4), design.T @ (w * (distance - radius))
         )
         center, radius = center + move[:3], radius + float(move[3])
-        if step > 20 and np.abs(move).max() < 1e-7:
+        if (known or step > 20) and np.abs(move).max() < (1e-4 if known else 1e-7):
             break
         width = max(scale, 0.8 * width)
     distance = np.linalg.norm(points - center, axis=1)
@@ -103,10 +108,15 @@ def find_sphere(
 
 
 def fit_cylinder(
-    points: Floats, weights: Floats, center: Floats, axis: Floats, radius: float, scale: float
-) -> Cylinder:
-    """Refine a cylinder by Gauss-Newton with Tukey weights; points (n, 3), all parameters in mm."""
-    center, axis, width = np.array(center, dtype=np.float64), unit(axis), max(scale, 0.25 * radius)
+    points: Floats, weights: Floats, center: Floats, axis: Floats, radius: float, scale: float, *,
+    known: bool = False,
+) -> Cylinder:  # fmt: skip
+    """Refine a cylinder by Gauss-Newton with Tukey weights; points (n, 3), all parameters in mm.
+
+    known : it starts where the cylinder is, so that the width need not shrink.
+    """
+    center, axis = np.array(center, dtype=np.float64), unit(axis)
+    width = scale if known else max(scale, 0.25 * radius)
     middle = np.average(points, axis=0, weights=weights)
     for step in range(80):
         u, v = frame_of(axis)
@@ -128,7 +138,9 @@ def fit_cylinder(
         axis = unit(axis + move[2] * u + move[3] * v)
         center = center + ((middle - center) @ axis) * axis
         radius += float(move[4])
-        if step > 20 and np.abs(move[[0, 1, 4]]).max() < 1e-7 and np.abs(move[2:4]).max() < 1e-9:
+        still = np.abs(move[[0, 1, 4]]).max() < 1e-7 and np.abs(move[2:4]).max() < 1e-9
+        near = known and np.abs(move[[0, 1, 4]]).max() < 1e-4 and np.abs(move[2:4]).max() < 1e-6
+        if (step > 20 and still) or near:
             break
         width = max(scale, 0.85 * width)
     offset = points - center
