@@ -144,8 +144,9 @@ def _smooth(points: Floats, triangles: Indices, vectors: Floats, edge_mm: float,
 
 
 def _median_edge(points: Floats, triangles: Indices) -> float:
-    ends = points[edges_of(triangles)]
-    return float(np.median(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)))
+    # an edge counts once for each of its triangles
+    ends = points[triangles] - points[triangles[:, [1, 2, 0]]]
+    return float(np.median(np.linalg.norm(ends, axis=2)))
 
 
 def vertex_normals(points: Floats, triangles: Indices) -> tuple[Floats, Floats]:

@@ -58,7 +58,9 @@ def shaft_roughness_mm(bone: Bone, axis: Floats) -> float:
     along = np.vander((height[keep] - low - length * np.mean(SHAFT)) / (0.5 * length), POWERS + 1)
 
     def rest(design: Floats, values: Floats) -> Floats:
-        found = np.linalg.lstsq(design * root[:, None], values * root, rcond=None)[0]
+        # columns of order one: the normal equations do, in a tenth of the time
+        scaled = design * root[:, None]
+        found = np.linalg.solve(scaled.T @ scaled, scaled.T @ (values * root))
         return np.asarray(values - design @ found)
 
     x, z = rest(along, points @ u), rest(along, points @ v)
