@@ -33,11 +33,11 @@ FEMUR_LEAN_DEG = (11.5, 9.8, 8.0, 5.6, 2.7, 0.7, -0.5)
 TIBIA_LEAN_DEG = (-7.4, -4.4, -1.4, 0.3, 0.7, 0.7, 0.7)
 LEAN_SD_DEG = 4.0
 
-# Scatter of both bones' axes about their prediction from the shafts alone, 2.0° with 120 mm and 3.3° with
+# Scatter of both bones' axes about their prediction from the shafts alone, 2.0° with 120 mm and 3.2° with
 # 70 mm: `assumed`, from cuts of four legs. A weighed prediction states nine tenths of it at least: 95 %
-# half-widths of 3.7° and 5.6°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
-SD_AT_120_DEG = 2.0
-SD_POWER = 0.935
+# half-widths of 3.6° and 5.5°, where 14 legs elsewhere showed that 3.5° and 5.5° are the least.
+SD_AT_120_DEG = 1.97
+SD_POWER = 0.885
 LEAST_SHARE = 0.9
 # How much of a tibia's line from the knee's centre counts beside its shaft's line, against the length seen:
 # a bend of the metaphysis turns the shaft's line too far while it runs through the flare (80 to 120 mm), the
