@@ -67,7 +67,7 @@ def view(joint: JointModel, name: str) -> tuple[Probe, Pose, Floats]:
         neck = unit(at - a.origin_mm)
         neck = unit(neck - a.anterior * float(neck @ a.anterior))
         probe = replace(PROBES["curvilinear-5"], depth_mm=85.0, focus_mm=55.0)
-        middle = a.origin_mm + 0.75 * (at - a.origin_mm)
+        middle = a.origin_mm + 0.45 * (at - a.origin_mm)  # head, junction and neck, the head near the middle
         return probe, standing(joint, middle, -a.anterior, -neck), at
     at = recess(joint, "anterior")
     probe = replace(PROBES["linear-12"], depth_mm=30.0, width_mm=38.0)
