@@ -22,6 +22,7 @@ from injectplan.anatomy.zones import mapped_joint
 from injectplan.kernels.bvh import nearest_points
 from injectplan.phantoms import make_phantom
 from injectplan.phantoms.knee_cartilage import DEFAULT_MM, ZONE_CENTER, femoral_thickness
+from injectplan.phantoms.shapes import Shape
 from oracles_anatomy import ball_ml, mirrored, nearest_by_search, plain_axes, shell
 
 
@@ -233,3 +234,19 @@ def test_on_the_phantom_s_own_mesh_every_zone_is_as_thick_as_stated():
         gap = np.linalg.norm(bone.vertices_mm - np.array(ZONE_CENTER[zone]), axis=1)
         thickness = found.thickness_mm[(found.state == COVERED) & (gap < 4.0)].mean()
         assert thickness == pytest.approx(phantom.truth[f"{zone}_thickness_mm"]["value"], abs=0.003), zone
+
+
+@pytest.mark.parametrize(("gap_mm", "told"), [(0.0, False), (0.3, False), (0.8, True), (1.2, True)])
+def test_cartilage_that_stands_off_its_bone_is_covered_and_told(gap_mm, told):
+    """What is there is measured, its own thickness; bone under it is not bare (decision 0078)."""
+    bone = Shape(kind="sphere", center=np.zeros(3), axis="z", sizes={"radius": 20.0}).surface()
+    sheet = Shape(
+        kind="shell_segment", center=np.zeros(3), axis="z",
+        sizes={"inner": 20.0 + gap_mm, "outer": 22.0 + gap_mm, "angle": 50.0},
+    ).surface()  # fmt: skip
+    found, notices = map_cartilage("femoral_cartilage", sheet, "femur", bone, plain_axes())
+    middle = bone.vertices_mm[:, 2] > 15.0
+    assert (found.state[middle] == COVERED).all()
+    assert found.thickness_mm[middle] == pytest.approx(2.0, abs=0.02)
+    assert (found.state != DENUDED).all()
+    assert ("cartilage-off-bone" in {n.code for n in notices}) == told

@@ -26,6 +26,8 @@ from injectplan.measure import Notice
 BEHIND_MM = 1.0  # how far the cartilage's inner face may lie inside the bone
 GAP_MM = 1.5  # how far it may stand off: segmentations leave a voxel or two between bone and cartilage
 THICKEST_MM = 9.0  # the thickest healthy patella measures 5.7 mm; what exceeds this is no thickness
+OFF_MM = 0.5  # or a voxel: a wider gap, which still counts as covered (decision 0078), is told (assumed)
+OFF_SHARE = 0.1
 TOUCH_MM = 0.1
 AVERAGING_STEPS = 2  # over neighbouring vertices, 0.7 mm: a slice's distance, in which voxels leave terraces
 # Smoothing halves an abrupt rim: over the true edge the smoothed union of bone and cartilage stands half as
@@ -278,6 +280,8 @@ def map_cartilage(
     region, names = regions_of(name, points, normals, bone.vertex_areas_mm2, state != OUTSIDE, axes)
     trustworthy = coarsest_spacing_mm <= COARSE_SPACING_MM
     notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
+    if len(near) and inner.any() and covered.any():
+        notices += _off_the_bone(name, points[covered], _part(cartilage, inner), coarsest_spacing_mm)
     result = CartilageMap(
         name=name, bone=bone_name, thickness_mm=thickness, nearest_mm=nearest, state=state, region=region,
         regions=names, volume_ml=cartilage.volume_ml, trustworthy=trustworthy,
@@ -323,6 +327,23 @@ def _coarse(name: str, spacing_mm: float) -> Notice:
         f"the slices are {spacing_mm:.1f} mm apart (over {COARSE_SPACING_MM:g} mm): thickness at single "
         "vertices is off by up to 1 mm and not to be trusted; volumes are",
         name,
+    )
+
+
+def _off_the_bone(
+    name: str, points: Floats, inner: Surface, coarsest_spacing_mm: float
+) -> tuple[Notice, ...]:
+    """Say where the cartilage's inner face stands off its bone by more than contours leave, over a tenth."""
+    limit = max(OFF_MM, coarsest_spacing_mm)
+    gap = nearest_points(inner.bvh, points[::5], GAP_MM)[0]
+    share = float(np.mean(~(gap <= limit)))
+    if share <= OFF_SHARE:
+        return ()
+    said = f"{name} stands over {limit:.1f} mm off its bone at {share:.0%} of its vertices: its thickness is "
+    return (
+        Notice(
+            "cartilage-off-bone", f"{said}the cartilage's alone; are bone and cartilage of one scan?", name
+        ),
     )
 
 
