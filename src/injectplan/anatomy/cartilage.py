@@ -279,7 +279,7 @@ def map_cartilage(
             nearest[covered] = nearest_points(_part(cartilage, outer).bvh, points[covered])[0]
     region, names = regions_of(name, points, normals, bone.vertex_areas_mm2, state != OUTSIDE, axes)
     trustworthy = coarsest_spacing_mm <= COARSE_SPACING_MM
-    notices = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
+    notices: tuple[Notice, ...] = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
     if len(near) and inner.any() and covered.any():
         notices += _off_the_bone(name, points[covered], _part(cartilage, inner), coarsest_spacing_mm)
     result = CartilageMap(
