@@ -94,3 +94,12 @@ def test_the_same_surface_measured_again_is_where_it_was():
     np.testing.assert_allclose(anew.knee_center, tibia.knee_center, atol=0.01)
     np.testing.assert_allclose(anew.ankle.center, tibia.ankle.center, atol=0.01)
     np.testing.assert_allclose(anew.plateaus, tibia.plateaus, atol=0.01)
+
+
+def test_a_third_of_the_triangles_wound_the_other_way_changes_nothing():
+    whole = legs.surface(legs.femur(15.0, 2.0), "right")
+    over = np.random.default_rng(3).random(len(whole.triangles)) < 0.3
+    mixed = Surface(whole.vertices_mm, np.where(over[:, None], whole.triangles[:, ::-1], whole.triangles))
+    one, other = prepare(whole, "femur"), prepare(mixed, "femur")
+    np.testing.assert_allclose(other.points, one.points, atol=1e-9)
+    np.testing.assert_allclose(other.normals, one.normals, atol=1e-6)

@@ -97,6 +97,30 @@ def edges_of(triangles: Indices) -> Indices:
     return _edges(triangles)[0]
 
 
+def _wound_alike(triangles: Indices) -> Indices:
+    """Turn over the triangles that run against their neighbours, so that all of a piece go one way.
+
+    Each triangle stands twice in a graph, as it is and turned over; neighbours that agree are joined to the
+    same kind, others crosswise. On a surface with one side that parts the graph in two.
+    """
+    m = len(triangles)
+    sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    forward = sides[:, 0] < sides[:, 1]
+    low, high = np.minimum(*sides.T), np.maximum(*sides.T)
+    order = np.argsort(low * (int(triangles.max()) + 1) + high, kind="stable")
+    pair = (low[order][1:] == low[order][:-1]) & (high[order][1:] == high[order][:-1])
+    first, second = order[:-1][pair], order[1:][pair]
+    against = forward[first] == forward[second]
+    if not against.any():
+        return triangles
+    f, g = first // 3, second // 3
+    rows, columns = np.concatenate([f, f + m]), np.concatenate([g + m * against, g + m * ~against])
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(2 * m, 2 * m))
+    label = connected_components(graph, directed=False)[1]
+    over = label[:m] > label[m:]
+    return np.where(over[:, None], triangles[:, ::-1], triangles)
+
+
 def _outward(points: Floats, triangles: Indices) -> Indices:
     cross = _crosses(points, triangles)
     middle = points[triangles].mean(axis=1)
@@ -249,7 +273,7 @@ def prepare(surface: Surface, name: str) -> Bone:
     points, triangles = points[used], triangles.reshape(-1, 3)
     if len(points) < 40:
         raise LandmarkError(f"{name} has {len(points)} vertices in one piece; its shape needs at least 40")
-    triangles = _outward(points, triangles)
+    triangles = _outward(points, _wound_alike(triangles))
     given_edge_mm = _median_edge(points, triangles)
     points, triangles, cap = _even(*_in_order(points, triangles))
     points, triangles = _in_order(points, triangles)
