@@ -141,8 +141,8 @@ def test_the_real_knee_has_no_false_loss_and_its_bare_patella_is_found(knee, map
     shallow = [d for d in find_defects(knee, maps, axes) if d.grade == "2"]
     found = [d for d in find_defects(knee, maps, axes) if d.grade != "2"]
     assert {d.structure for d in found} == {"patellar_cartilage"}
-    # thin places of the condyles and behind on the plateau: wear or shape, which one scan cannot tell
-    assert len(shallow) <= 3
+    # a thin place of the lateral condyle: wear or shape, which one scan cannot tell
+    assert len(shallow) <= 1
     assert all(d.left_mm > 1.2 for d in shallow)
     bare = cartilage_document(maps["patellar_cartilage"], knee["patella"].surface)["denuded_area_mm2"]
     assert len(found) == 2

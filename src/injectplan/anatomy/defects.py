@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from injectplan.anatomy.expected import edge_distances, expected_thickness
+from injectplan.anatomy.expected import EDGE_MM, edge_distances, expected_thickness
 from injectplan.anatomy.model import (
     COVERED,
     DENUDED,
@@ -233,7 +233,9 @@ def _by_thickness(measured: CartilageMap, bone: Surface) -> list[_Found]:
     bare = measured.state == DENUDED
     share = np.where(bare, 0.0, measured.thickness_mm / expected)
     thin = (share < SEARCHED) & (expected - measured.thickness_mm > LEAST_LOSS_MM)
-    seed = bare | (thin & (edge > RIM_MM))
+    # a shallow one begins only where cartilage has its full thickness: on the real knee two bands of its rim
+    # under the menisci were found otherwise
+    seed = bare | (thin & (edge > np.where(share < LOSS, RIM_MM, EDGE_MM - 1e-6)))
     if not seed.any():
         return []
     grown = seed | ((share < GROWN) & (edge > GROWN_RIM_MM)) | (measured.state == FAILED)
