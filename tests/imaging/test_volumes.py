@@ -286,7 +286,7 @@ def test_segments_overlap_and_keep_names_and_colours(tmp_path: Path) -> None:
     image = sitk.ReadImage(str(tmp_path / "x.seg.nrrd"))
     assert image.GetNumberOfComponentsPerPixel() == 2
     assert image.GetMetaData("Segment0_Name") == "femur"
-    assert image.GetMetaData("Segment0_Color") == "0.945098 0.839216 0.568627"
+    assert image.GetMetaData("Segment0_Color") == "0.941176 0.921569 0.870588"
     assert "SCT^71341001^Femur" in image.GetMetaData("Segment0_Tags")
     assert [image.GetMetaData(f"Segment{i}_Layer") for i in range(3)] == ["0", "0", "1"]
     assert image.GetMetaData("Segment0_Extent") == "0 6 0 5 0 4"
