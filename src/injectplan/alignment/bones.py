@@ -98,7 +98,7 @@ def edges_of(triangles: Indices) -> Indices:
 
 
 def _go_both_ways(low: Indices, high: Indices, forward: Bools) -> bool:
-    """Whether each edge is passed as often one way as the other, told without sorting by sums of mixed names."""
+    """Whether each edge is passed as often one way as the other, told by sums of mixed names, unsorted."""
     mixed = (low.astype(np.uint64) << np.uint64(32)) | high.astype(np.uint64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64's finaliser
         mixed ^= mixed >> np.uint64(shift)
