@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 from injectplan.alignment.fits import fit_line
 from injectplan.errors import EmptyStructureError, LandmarkError
 from injectplan.frames import unit
-from injectplan.imaging.values import Surface
+from injectplan.imaging.values import Surface, mixed64
 from injectplan.kernels.cast import Bools, Floats
 from injectplan.measure import Notice
 
@@ -97,16 +97,6 @@ def edges_of(triangles: Indices) -> Indices:
     return _edges(triangles)[0]
 
 
-def _go_both_ways(low: Indices, high: Indices, forward: Bools) -> bool:
-    """Whether each edge is passed as often one way as the other, told by sums of mixed names, unsorted."""
-    mixed = (low.astype(np.uint64) << np.uint64(32)) | high.astype(np.uint64)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64's finaliser
-        mixed ^= mixed >> np.uint64(shift)
-        mixed *= np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    return int(mixed[forward].sum()) == int(mixed[~forward].sum())
-
-
 def _wound_alike(triangles: Indices) -> Indices:
     """Turn over the triangles that run against their neighbours, so that all of a piece go one way.
 
@@ -116,11 +106,12 @@ def _wound_alike(triangles: Indices) -> Indices:
     m = len(triangles)
     sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     forward = sides[:, 0] < sides[:, 1]
-    low, high = np.minimum(*sides.T), np.maximum(*sides.T)
-    if _go_both_ways(low, high, forward):
-        return triangles
-    order = np.argsort(low * (int(triangles.max()) + 1) + high, kind="stable")
-    pair = (low[order][1:] == low[order][:-1]) & (high[order][1:] == high[order][:-1])
+    edge = sides.min(axis=1) * (int(triangles.max()) + 1) + sides.max(axis=1)
+    mixed = mixed64(edge.copy())
+    if mixed[forward].sum() == mixed[~forward].sum():
+        return triangles  # each edge is passed as often one way as the other
+    order = np.argsort(edge, kind="stable")
+    pair = edge[order][1:] == edge[order][:-1]
     first, second = order[:-1][pair], order[1:][pair]
     against = forward[first] == forward[second]
     if not against.any():

@@ -17,6 +17,19 @@ from injectplan.measure import Notice
 from injectplan.structures import StructureInfo
 
 
+def mixed64(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Hash whole numbers to 64 bits each, in place: SplitMix64's finaliser (doi:10.1145/2660193.2660195).
+
+    Sums and exclusive ors of such names tell without sorting which numbers pair off.
+    """
+    mixed = numbers.view(np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
 def _frozen_affine(affine: npt.ArrayLike) -> Floats:
     result = np.array(affine, dtype=np.float64).reshape(4, 4)
     if not np.isfinite(result).all() or abs(np.linalg.det(result[:3, :3])) < 1e-9:
@@ -197,11 +210,7 @@ class Surface:
         Each edge's number is hashed to 64 bits: those met an even number of times cancel in the exclusive or,
         and others cancel by chance once in 2^64. Counting them took a third of a second on a whole knee.
         """
-        mixed = self._edges().view(np.uint64)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64's finaliser
-            mixed ^= mixed >> np.uint64(shift)
-            mixed *= np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
+        mixed = mixed64(self._edges())
         return bool(len(self.triangles)) and int(np.bitwise_xor.reduce(mixed)) == 0
 
     @lazy
