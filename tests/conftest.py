@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -42,17 +43,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def demos(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Path]]:
     """Run the demo three times: on one thread, on two, and on two with the joint that was kept.
 
-    What each printed, and its folder.
+    What each printed, and its folder. All workers of a run share them: the first one here runs them.
     """
-    folder = tmp_path_factory.mktemp("demo")
-    outs = [folder / f"demo{n + 1}" for n in range(3)]
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "demos"
+    folder.mkdir(exist_ok=True)
     runs = [("1", "0"), ("2", "1"), ("2", "1")]
-    return [
-        (
-            run_as_user(
-                folder, "demo", "--json", "--quiet", "--threads", threads, "--out", str(out), keep=keep
-            ),
-            out,
-        )
-        for out, (threads, keep) in zip(outs, runs, strict=True)
-    ]
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return [_demo(folder, f"demo{n + 1}", threads, keep) for n, (threads, keep) in enumerate(runs)]
+
+
+def _demo(folder: Path, name: str, threads: str, keep: str) -> tuple[str, Path]:
+    out, printed = folder / name, folder / f"{name}.json"
+    if not printed.exists():
+        words = ("demo", "--json", "--quiet", "--threads", threads, "--out", str(out))
+        printed.write_text(run_as_user(folder, *words, keep=keep))
+    return printed.read_text(), out
