@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from injectplan.alignment.bones import prepare
-from injectplan.alignment.holes import close_slits, weld
+from injectplan.alignment.holes import close_slits
+from injectplan.alignment.meshes import weld
 from injectplan.imaging.values import Surface
 from oracles_alignment import mesh
 from real_legs import cut
@@ -29,7 +30,7 @@ def test_a_closed_surface_stays_as_it_is(ball):
 
 
 def test_missing_triangles_are_closed_outward(ball):
-    points, triangles = weld(ball)
+    points, triangles = weld(ball.vertices_mm, ball.triangles.astype(np.int64))
     whole = Surface(points, triangles)
     holed = without(whole, [100, 900, 1700])
     closed, n = close_slits(holed)
@@ -39,7 +40,7 @@ def test_missing_triangles_are_closed_outward(ball):
 
 
 def test_a_slit_where_a_corner_lies_on_an_edge_is_closed(ball):
-    points, triangles = weld(ball)
+    points, triangles = weld(ball.vertices_mm, ball.triangles.astype(np.int64))
     a, b, c = triangles[500]
     middle = 0.5 * (points[a] + points[b]) * 0.998  # a corner beside the edge of the triangle's neighbour
     parted = np.concatenate([np.delete(triangles, 500, axis=0), [[a, len(points), c], [len(points), b, c]]])
@@ -53,7 +54,7 @@ def test_a_slit_where_a_corner_lies_on_an_edge_is_closed(ball):
 
 @pytest.mark.parametrize("depth_mm", [0.3, 1.0, 5.0])
 def test_a_tip_that_a_plane_cut_off_stays_open(ball, depth_mm):
-    points, triangles = weld(ball)
+    points, triangles = weld(ball.vertices_mm, ball.triangles.astype(np.int64))
     open_ball = cut(Surface(points, triangles), [0.0, 0.0, -22.0 + depth_mm], [0.0, 0.0, 1.0])
     closed, n = close_slits(open_ball)
     assert n == 0

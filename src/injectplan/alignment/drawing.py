@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from injectplan.alignment.holes import weld
+from injectplan.alignment.meshes import weld
 from injectplan.alignment.values import Alignment
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
@@ -113,7 +113,7 @@ DRAWN = ("femur", "tibia", "fibula", "talus", "patella", "hip_bone", "opposite_h
 
 
 def _welded(surface: Surface) -> Surface:
-    points, triangles = weld(surface)
+    points, triangles = weld(surface.vertices_mm, surface.triangles.astype(np.int64))
     return Surface(points, triangles.astype(np.int32))
 
 

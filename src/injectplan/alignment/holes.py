@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from injectplan.alignment.bones import Indices
+from injectplan.alignment.meshes import Indices, weld
 from injectplan.imaging.values import Surface
 from injectplan.kernels.cast import Floats
 
@@ -24,7 +24,7 @@ def close_slits(surface: Surface) -> tuple[Surface, int]:
     A hole is closed where it has at most 12 edges and is either a slit (its width under 0.4 of its length) or
     smaller than 15 mm². What a plane of the field of view cuts off is larger and rounder, and stays open.
     """
-    points, triangles = weld(surface)
+    points, triangles = weld(surface.vertices_mm, surface.triangles.astype(np.int64))
     sides = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     n = len(points)
     key = np.minimum(sides[:, 0], sides[:, 1]) * n + np.maximum(sides[:, 0], sides[:, 1])
@@ -55,14 +55,3 @@ def _thin(ring: Floats) -> bool:
     spread = np.linalg.svd(ring - ring.mean(axis=0), compute_uv=False) / np.sqrt(len(ring))
     # an ellipse's outline scatters by its half axes over sqrt(2)
     return bool(spread[1] < SLIT_SHARE * spread[0] or 2.0 * np.pi * spread[0] * spread[1] < SMALL_MM2)
-
-
-def weld(surface: Surface) -> tuple[Floats, Indices]:
-    """Return the points (n, 3) each once, and the triangles on them; those of two like corners left out."""
-    vertices = surface.vertices_mm
-    grain = max(1e-6 * float(np.ptp(vertices, axis=0).max()), 1e-300)
-    cells = np.round((vertices - vertices.min(axis=0)) / grain).astype(np.int64)
-    _, first, inverse = np.unique(cells @ [1 << 42, 1 << 21, 1], return_index=True, return_inverse=True)
-    triangles = inverse[surface.triangles.astype(np.int64)]
-    a, b, c = triangles.T
-    return vertices[first], triangles[(a != b) & (b != c) & (c != a)]

@@ -9,10 +9,11 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from injectplan.alignment.ankle import TalusFit, malleolus_tip, measure_talus, section_at
-from injectplan.alignment.bones import Bone, prepare, split
+from injectplan.alignment.bones import Bone, prepare
 from injectplan.alignment.femur import FemurFit, measure_femur
 from injectplan.alignment.fibula import part_fibula
 from injectplan.alignment.holes import close_slits
+from injectplan.alignment.meshes import split
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.plafond import PILON_ABOVE_MM, AnkleFit
 from injectplan.alignment.roughness import TIBIA_SHAPE_MM, Roughness, fine_roughness_mm

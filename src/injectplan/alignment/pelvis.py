@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import ConvexHull, KDTree, QhullError
 
-from injectplan.alignment.bones import Bone, edges_of
+from injectplan.alignment.bones import Bone
 from injectplan.alignment.fits import Sphere, find_sphere, fit_line, fit_plane, tukey
+from injectplan.alignment.meshes import edges_of
 from injectplan.alignment.scatter import center_point, tangent_point
 from injectplan.alignment.values import Landmark
 from injectplan.errors import ContradictionError, LandmarkError

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
-from injectplan.alignment.bones import Bone, edges_of, face_areas, terrace_mm, vertex_normals
+from injectplan.alignment.bones import Bone, face_areas, terrace_mm
+from injectplan.alignment.meshes import edges_of, vertex_normals
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import normals, uniforms
