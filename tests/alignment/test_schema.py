@@ -12,8 +12,9 @@ from injectplan.alignment import (
     alignment_schema,
     measure_alignment,
     measure_alignment_of_landmarks,
+    read_landmarks,
 )
-from injectplan.alignment.angles import DEFINITIONS
+from injectplan.alignment.angles import DEFINITIONS, LANDMARK_NAMES
 from injectplan.documents import json_schema, to_json
 from injectplan.errors import LandmarkError
 from injectplan.workflow.steps import refused
@@ -119,6 +120,25 @@ def test_the_contracts_keys_are_all_there(whole):
         assert ("position_mm" in entry) != ("direction" in entry), name
 
 
+def test_a_landmark_that_no_bone_shows_is_null_with_its_reason_and_reads_back(bones, whole, tmp_path):
+    partial = document(measure_alignment({"femur": bones["femur"]}, "right"))
+    for got in (whole, partial, of_landmarks(0.0, without=("hip_center",))):
+        assert got["landmarks"].keys() == LANDMARK_NAMES
+        for name, entry in got["landmarks"].items():
+            at = entry["position_mm" if name != "knee_axis" else "direction"]
+            assert (at is None) == ("reason" in entry), name
+    told = {name: entry.get("reason", "") for name, entry in partial["landmarks"].items()}
+    assert told["ankle_center"] == told["lateral_plateau"] == "no tibia is among the bones"
+    assert told["lateral_acetabular_edge"] == "no hip bone is among the bones"
+    assert told["hip_center"] == told["femoral_neck_center"] == ""
+    assert whole["landmarks"]["talar_dome_lateral"]["reason"] == "no talus is among the bones"
+    path = tmp_path / "again.json"
+    path.write_text(json.dumps(partial))
+    again, side = read_landmarks(path)
+    assert side == "right"
+    assert again.keys() == {n for n, why in told.items() if not why} - {"knee_axis"}
+
+
 def altered(whole, path, value):
     """The document with one value changed, or taken out (None-value: a key's absence)."""
     result = copy.deepcopy(whole)
@@ -146,6 +166,8 @@ WRONG = [
     (("landmarks", "hip_center", "position_mm"), [0.0, 1.0]), (("landmarks", "hip_center", "sd_mm"), None),
     (("landmarks", "hip_center", "position"), [0.0, 0.0, 1.0]),
     (("landmarks", "knee_axis", "direction"), [0.0, 0.0, 40.0]),
+    (("landmarks", "talar_dome_medial"), KeyError), (("landmarks", "talar_dome_medial", "reason"), KeyError),
+    (("landmarks", "talar_dome_medial", "position_mm"), [0.0, 0.0, 1.0]),
     (("field_of_view", "hip_seen"), "yes"), (("field_of_view", "femur_shaft_mm"), -3.0),
     (("verdict", "state"), "MAYBE"), (("verdict", "state"), "REFUSED"), (("verdict", "reasons"), []),
     (("verdict", "probability_over_limit"), 1.5), (("verdict", "deviation_deg"), None),

@@ -14,7 +14,8 @@ def alignment_document(alignment: Alignment) -> dict[str, Any]:
     """Return the document of an alignment, plain JSON values only.
 
     `angles` holds every measure by name, each `{value, sd, method, plane, …}` with `value: null` and `reason`
-    where it is missing; version, torsion, `mad_mm` and `knee_flexion_deg` stand beside `angles` as well.
+    where it is missing; landmarks likewise, with `position_mm: null`; version, torsion, `mad_mm` and
+    `knee_flexion_deg` stand beside `angles` as well.
     """
     angles: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -38,9 +39,19 @@ def alignment_document(alignment: Alignment) -> dict[str, Any]:
         **single,
         "cpak": alignment.cpak,
         "identity_residual_deg": residual if math.isfinite(residual) else None,
-        "landmarks": {name: landmark.to_json() for name, landmark in alignment.landmarks.items()},
+        "landmarks": _landmarks(alignment),
         "field_of_view": alignment.field_of_view.to_json(),
         "verdict": alignment.verdict.to_json(),
         "warnings": [notice.to_json() for notice in alignment.notices],
         "assumed": list(alignment.assumed),
     }
+
+
+def _landmarks(alignment: Alignment) -> dict[str, Any]:
+    """Every landmark by name: what was found, and why the others are missing."""
+    found = {name: landmark.to_json() for name, landmark in alignment.landmarks.items()}
+    missing = {}
+    for name, why in alignment.missing.items():
+        where = "direction" if name == "knee_axis" else "position_mm"
+        missing[name] = {where: None, "sd_mm": None, "method": "not measured", "reason": why}
+    return found | missing

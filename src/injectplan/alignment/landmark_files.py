@@ -33,8 +33,9 @@ def read_landmarks(path: Path) -> tuple[dict[str, Landmark], Side | None]:
     `.json`: `{side, landmarks: {name: {position_mm, sd_mm}}}`, RAS unless `"frame": "LPS"`; `.mrk.json`:
     control points with a label and a position, in the file's coordinate system (LPS where it does not say)
     and units (mm, cm or m; mm where it does not say); `.fcsv`: the same as a table. A landmark without
-    `sd_mm` gets the raters' scatter. FileError otherwise: a name that is not known (the nearest is told), a
-    coordinate that is no number, a name given twice.
+    `sd_mm` gets the raters' scatter; a result's that is missing with a reason is passed over. FileError
+    otherwise: a name that is not known (the nearest is told), a coordinate that is no number, a name given
+    twice.
     """
     if path.is_file() and path.stat().st_size > LARGEST_BYTES:
         raise FileError(f"{path.name} is larger than {LARGEST_BYTES // 1_000_000} MB: not a landmark file")
@@ -122,6 +123,8 @@ def _own(document: Mapping[str, Any], where: str) -> tuple[dict[str, Landmark], 
     result = {}
     for name, entry in entries.items():
         _known(name, where)
+        if isinstance(entry, dict) and "reason" in entry and entry.get("position_mm") is None:
+            continue  # a result's landmark that its scan did not show
         if not isinstance(entry, dict) or "position_mm" not in entry:
             if isinstance(entry, dict) and "direction" in entry:
                 continue  # a result's direction, such as the knee axis, enters no angle

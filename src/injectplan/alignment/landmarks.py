@@ -360,6 +360,10 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         result |= tibia.ankle.missing
     if "fibula" not in ready:
         result["lateral_malleolus"] = "no fibula is among the bones"
+    elif tibia is not None and tibia.ankle is None:
+        result["lateral_malleolus"] = tibia.ankle_missing
+    else:
+        result["lateral_malleolus"] = "the fibula's tip is outside the view, or it is not beside the tibia"
     if "talus" not in ready:
         result["talar_dome_medial"] = "no talus is among the bones"
     return result

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from injectplan.alignment.angles import DEFINITIONS, cpak_type, missing_landmarks
+from injectplan.alignment.angles import DEFINITIONS, LANDMARK_NAMES, cpak_type, missing_landmarks
 from injectplan.alignment.consistency import handed_of, points_of, refuse_impossible, refuse_opening
 from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widen, widened
 from injectplan.alignment.identity import contradiction
@@ -35,6 +35,14 @@ VERSION_NORMAL_DEG = 15.0
 MLDTA_NORMAL_DEG = 89.0  # 86 to 92
 MOST_FLEXION_DEG = 45.0  # beyond it the frontal plane of the femur says nothing of the tibia (assumed)
 FLEXION_WARN_DEG = 5.0  # the identity is off by 0.8° at 6° and 1.4° at 10° of flexion
+# Landmarks whose absence another's reason tells.
+MATES = (("lateral", "medial"), ("distal", "proximal"), ("_malleolus", ""))
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "knee_axis": ("posterior_medial_condyle",), "medial_epicondyle": ("posterior_medial_condyle",),
+    "lateral_epicondyle": ("posterior_medial_condyle",),
+    "upper_femoral_shaft_distal": ("upper_femoral_shaft_proximal",),
+    "head_neck_departure": ("femoral_neck_center", "hip_center"), "pilon_lateral": ("lateral_malleolus",),
+}  # fmt: skip
 _MECHANICAL = ("hka_deg", "hka_3d_deg", "mad_mm")
 
 
@@ -191,11 +199,22 @@ def _assemble(
     cpak = cpak_type(both[0].value, both[1].value) if both[0].known and both[1].known else None
     notes = list(notices) + _warnings(angles, residual)
     return Alignment(
-        side=side, joint=joint, angles=angles, landmarks=dict(landmarks), field_of_view=field_of_view,
+        side=side, joint=joint, angles=angles, landmarks=dict(landmarks),
+        missing=_absent(landmarks, missing, given=fits is None), field_of_view=field_of_view,
         verdict=_verdict(joint, angles, missing, limit_deg, load, notes, predicted, residual), cpak=cpak,
         identity_residual_deg=residual, notices=tuple(notes),
         assumed=angles["hka_deg"].measure.assumed + angles["knee_flexion_deg"].measure.assumed,
     )  # fmt: skip
+
+
+def _absent(landmarks: Mapping[str, Landmark], reasons: Mapping[str, str], *, given: bool) -> dict[str, str]:
+    """Every known landmark that is not there, and why; one of a pair may have its mate's reason."""
+    result = {}
+    for name in sorted(LANDMARK_NAMES - set(landmarks)):
+        mates = [name, *(name.replace(a, b) for a, b in MATES if a in name), *GROUPS.get(name, ())]
+        told = [reasons[mate] for mate in mates if mate in reasons]
+        result[name] = "not among the landmarks given" if given else told[0] if told else "could not be found"
+    return result
 
 
 def _no_narrower(

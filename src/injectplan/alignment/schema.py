@@ -72,6 +72,7 @@ def _angles() -> tuple[Schema, Schema]:
 
 
 def _landmark(point: bool) -> Schema:
+    """A landmark that is there, or is missing, with its reason."""
     where = (
         {"sd_mm": _LENGTH, "position_mm": _vector(1e6, "patient RAS, millimetres")}
         if point
@@ -79,7 +80,14 @@ def _landmark(point: bool) -> Schema:
     )
     details = {"^(?!position|sd|surface)[a-z_]+_mm$": _LENGTH, "^coverage$": {"type": "number", "minimum": 0}}
     surface = {"surface_sd_mm": _LENGTH} if point else {}
-    return _strict(where | {"method": _TEXT}, surface, patternProperties=details)
+    absent = {
+        ("position_mm" if point else "direction"): _NOTHING,
+        "sd_mm": _NOTHING,
+        "method": _TEXT,
+        "reason": _TEXT,
+    }
+    found = _strict(where | {"method": _TEXT}, surface, patternProperties=details)
+    return {"oneOf": [found, _strict(absent)]}
 
 
 def _verdict() -> Schema:
@@ -124,7 +132,7 @@ def alignment_schema() -> Schema:
             **beside,
             "cpak": _maybe({"enum": ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX"]}),
             "identity_residual_deg": _maybe(_NUMBER | {"description": "degrees"}),
-            "landmarks": {"type": "object", "properties": landmark, "additionalProperties": False},
+            "landmarks": _strict(landmark),
             "field_of_view": _strict(
                 {"femur_shaft_mm": shaft, "tibia_shaft_mm": shaft, "hip_seen": {"type": "boolean"},
                  "ankle_seen": {"type": "boolean"}},

@@ -152,7 +152,8 @@ class Alignment:
     """The axial measurements of one leg.
 
     angles : name → Angle; every name of `definitions.DEFINITIONS` occurs, missing ones with their reason.
-    landmarks : name → Landmark, patient RAS mm.
+    landmarks : name → Landmark, patient RAS mm; what was found or given.
+    missing : name → why that landmark is not among them; together they hold every name of `LANDMARK_NAMES`.
     cpak : coronal plane alignment type, I to IX, None when it cannot be told.
     identity_residual_deg : HKA deviation − (mLDFA − MPTA + JLCA), a self-check; NaN when not measurable.
     """
@@ -163,6 +164,7 @@ class Alignment:
     landmarks: Mapping[str, Landmark]
     field_of_view: FieldOfView
     verdict: AlignmentVerdict
+    missing: Mapping[str, str] = field(default_factory=dict)
     cpak: str | None = None
     identity_residual_deg: float = math.nan
     notices: tuple[Notice, ...] = ()
