@@ -13,6 +13,7 @@ import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.ankleback import add_fat, add_hind_side
+from injectplan.anatomy.completion.ankleskin import add_retinacula, add_saphenous
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
@@ -64,6 +65,24 @@ ANKLE: Mapping[str, Dimension] = {
     "sural_nerve_diameter": _D(2.0, 0.4, 1.0, 3.5, "2-4 mm² across", True),
     "sural_nerve_behind_fibula": _D(12.0, 4.0, 4.0, 22.0, "mm behind the lateral malleolus's border", True),
     "small_saphenous_vein_diameter": _D(2.5, 0.6, 1.2, 4.5, "2-4 mm", True),
+    "great_saphenous_vein_diameter": _D(3.8, 0.9, 1.8, 6.0, "3.8 mm in the leg, Ramya 2008; spread", True),
+    "saphenous_nerve_diameter": _D(1.6, 0.3, 0.8, 3.0, "one or two branches", True),
+    # no spread of its own: the whole 5 mm is the placement's, which the planner reads
+    "saphenous_nerve_from_medial": _D(
+        6.0, 0.0, -4.0, 16.0, "6 ± 5 mm medial of the joint's border, 77 ankles (ovid footak 199811000-00007)"
+    ),
+    "superior_extensor_retinaculum_thickness": _D(
+        0.9, 0.2, 0.7, 2.0, "MRI 0.9 mm, 10 cadavers, doi:10.2214/AJR.05.1066; spread assumed"
+    ),
+    "inferior_extensor_retinaculum_thickness": _D(
+        1.1, 0.2, 0.7, 2.5, "MRI 0.9-1.5 mm by root, doi:10.2214/AJR.05.1066; spread assumed"
+    ),
+    "flexor_retinaculum_thickness": _D(
+        0.9, 0.2, 0.7, 2.0, "MRI 0.9 mm, doi:10.2214/AJR.05.1066; spread assumed"
+    ),
+    "superior_fibular_retinaculum_thickness": _D(
+        1.0, 0.2, 0.7, 2.0, "MRI 1.0 mm, doi:10.2214/AJR.05.1066; spread assumed"
+    ),
     "anterior_reflection": _D(
         12.0, 3.0, 5.0, 18.0, "capsule 9.8-13.5 mm above the rim, doi:10.1002/ca.23219"
     ),
@@ -78,6 +97,8 @@ TALAR_BY_SEX = {"male": (1.35, 0.22), "female": (1.11, 0.28)}
 DOME_RADIUS_MM = 20.7  # American adults, PMC1888582; scaled with the talus
 DOME_MARGIN_MM = 0.7  # where no plafond faces the dome: the least of 10 ankles, doi:10.1055/s-2007-965361
 DOME_HALF_DEG = 52.0  # of the dome's arc that cartilage covers (assumed)
+TIBIALIS_X_MM = -9.0  # of its middle at the joint: over the medial third, its edge within the dome's border
+DOME_MIDDLE_MM = 2.0  # lateral of the origin, for which the courses before the joint were drawn
 ANTERIOR_FAT_MM = (3.0, 4.5, 6.0, 8.0)  # by BMI 22/27/32/38: 3-8 mm (assumed)
 
 
@@ -158,26 +179,34 @@ def _cords_and_tendons(
     top, low = float(build.grid.high_mm[2]), max(-15.0 * s, float(build.grid.low_mm[2]))
     heights = [top + 8, 0.5 * top, 14 * s, 0.0, -9 * s, low]
 
+    dome = build.vertices("talus")
+    dome = dome[(np.abs(dome[:, 2]) < 3.0) & (np.abs(dome[:, 1]) < 8.0 * s)][:, 0]
+    middle = 0.5 * float(dome.min() + dome.max()) - DOME_MIDDLE_MM * s if len(dome) else 0.0
+
+    def aside(z: float) -> float:
+        """How far the dome's middle lies aside of the one that the courses were drawn for."""
+        return middle * float(ramp(z, top, 10.0 * s))
+
     def y_at(z: float, deep: float) -> float:
         """Depth of a middle line this far before the bones; the tendons bow over the joint's front."""
         return line(z) + 3.0 * s + deep
 
-    def run(name: str, xs: tuple[float, float], width: float, thick: float, deep: float) -> None:
+    def run(name: str, xs: tuple[float, float, float], width: float, thick: float, deep: float) -> None:
         rows = []
         for z in heights:
-            x = float(np.interp(z, [low, top], [xs[1] * s, xs[0] * s]))
+            x = float(np.interp(z, [low, 0.0, top], [xs[2] * s, xs[1] * s, xs[0] * s])) + aside(z)
             rows.append([z, x, y_at(z, deep + 0.5 * thick), 0.5 * width, 0.5 * thick])
         build.band(name, rows, sd=2.0, spacing_mm=0.6)
 
     run(
         "tibialis_anterior_tendon",
-        (-5.0, -14.0),
+        (-5.0, TIBIALIS_X_MM, -14.0),
         size["tibialis_anterior_width"],
         size["tibialis_anterior_thickness"],
         1.2,
     )
-    run("extensor_hallucis_longus_tendon", (3.0, -4.0), 5.0, 2.5, 1.6)
-    run("extensor_digitorum_longus_tendon", (11.0, 10.0), 10.0, 3.0, 1.4)
+    run("extensor_hallucis_longus_tendon", (3.0, -1.6, -4.0), 5.0, 2.5, 1.6)
+    run("extensor_digitorum_longus_tendon", (11.0, 10.2, 10.0), 10.0, 3.0, 1.4)
     rows = [
         [z, -1.0, -46.0 * s + 0.05 * min(z, 0), 6.5 * s, 2.8 * s] for z in (top + 8, 20 * s, -10 * s, -30 * s)
     ]
@@ -187,7 +216,7 @@ def _cords_and_tendons(
         ("deep_fibular_nerve", 6.6, 0.4, "deep_fibular_nerve_diameter"),
     ):
         radius = 0.5 * size[key]
-        knots = [[x * s, y_at(z, deep), z] for z in (top + 2, 0.5 * top, 14 * s, 0.0, -9 * s, low)]
+        knots = [[x * s + aside(z), y_at(z, deep), z] for z in (top + 2, 0.5 * top, 14 * s, 0.0, -9 * s, low)]
         build.cord(name, knots, radius, sd=2.5)
     lateral = float(points[(points[:, 2] > -6.0 * s) & (points[:, 2] < 12.0 * s)][:, 0].max())
     if "fibula" in build.given:
@@ -307,6 +336,8 @@ def complete_ankle(
         _fat_pad(build, scale, core)
         add_hind_side(build, scale)
         _cords_and_tendons(build, scale, fat, line, core)
+        add_saphenous(build, scale, fat)
+        add_retinacula(build, scale)
     say("ankle: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: _cavity(build, scale))
     say("ankle: labels", 0.9)

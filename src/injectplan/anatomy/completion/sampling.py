@@ -54,6 +54,7 @@ BUNDLES = (
         "posterior_tibial_vein",
     ),
     ("sural_nerve", "small_saphenous_vein"),
+    ("great_saphenous_vein", "saphenous_nerve"),
     ("dorsalis_pedis_artery", "deep_fibular_nerve"),
 )
 ENVELOPES = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
