@@ -70,6 +70,8 @@ KNEE: Mapping[str, Dimension] = {
     "common_fibular_nerve_diameter": _D(3.4, 0.4, 2.5, 4.5, "at most 9-11 mm² across"),
     "superior_lateral_genicular_artery_diameter": _D(1.5, 0.3, 1.0, 2.2, "1-2 mm", True),
     "infrapatellar_nerve_diameter": _D(1.4, 0.3, 0.8, 2.0, "a branch of 1-2 mm", True),
+    "great_saphenous_vein_diameter": _D(3.8, 0.9, 1.8, 6.0, "2.9 mm in the thigh, 3.8 in the leg", True),
+    "saphenous_nerve_diameter": _D(2.2, 0.4, 1.2, 3.5, "2-3 mm", True),
     "limb_above": _D(150.0, 0.0, 90.0, 220.0, "how far the limb is built above the joint line", True),
     "limb_below": _D(100.0, 0.0, 70.0, 160.0, "how far the limb is built below the joint line", True),
     "joint_capacity": _D(110.0, 20.0, 60.0, 150.0, "most that a knee holds, 100-150 mL", True),

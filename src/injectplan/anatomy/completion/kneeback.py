@@ -29,12 +29,12 @@ Rows = Sequence[Sequence[float]]
 MUSCLES: Mapping[str, tuple[Rows, ...]] = {
     "semimembranosus": (((150, -20, -34, 19, 14), (80, -23, -35, 16, 11), (40, -24, -33, 11, 7),
                          (10, -25, -29, 7, 4.5), (-10, -24, -24, 5, 3.5)),),
+    # these three end at the pes anserinus, which follows the tuberosity: see `_to_pes`
     "semitendinosus": (((150, -16, -50, 12, 8), (80, -26, -46, 6, 4), (40, -29, -40, 2.8, 2.6),
-                        (5, -33, -31, 2.5, 2.5), (-20, -34, -16, 2.5, 2.5), (-45, -25, 4, 2.5, 3)),),
+                        (5, -33, -31, 2.5, 2.5)),),
     "gracilis": (((150, -42, -26, 8, 8), (80, -38, -33, 4, 4), (40, -36, -32, 2.5, 2.5),
-                  (5, -38, -24, 2.2, 2.4), (-20, -36, -9, 2.2, 2.6), (-40, -27, 7, 2, 3)),),
-    "sartorius": (((150, -46, -4, 8, 14), (80, -43, -16, 6, 12), (40, -41, -18, 4, 10), (5, -41, -14, 3, 9),
-                   (-20, -36, -3, 2.5, 8), (-42, -27, 8, 2, 8)),),
+                  (5, -38, -24, 2.2, 2.4)),),
+    "sartorius": (((150, -46, -4, 8, 14), (80, -43, -16, 6, 12), (40, -41, -18, 4, 10), (5, -41, -12, 3, 9)),),
     "biceps_femoris": (((150, 22, -44, 17, 13), (80, 30, -36, 12, 10), (40, 34, -31, 8, 7),
                         (5, 38, -27, 5, 5), (-12, 41, -23, 4, 4)),),
     "gastrocnemius": (((28, -20, -25, 7, 3), (5, -20, -32, 12, 6), (-30, -18, -38, 18, 11),
@@ -42,6 +42,25 @@ MUSCLES: Mapping[str, tuple[Rows, ...]] = {
                       ((26, 22, -24, 6, 3), (5, 21, -31, 10, 6), (-30, 18, -38, 15, 10),
                        (-100, 17, -45, 17, 14))),
 }  # fmt: skip
+# Of the pes anserinus from the tuberosity: 20 mm medial, 22 below (texts: 5-7 cm below the joint); and the half
+# widths across and deep of the flat tendon, sartorius foremost, semitendinosus lowest (assumed).
+PES_MM = np.array([-20.0, -9.0, -22.0])
+PES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
+    "sartorius": ((0.0, 0.0, 0.0), (2.2, 7.0)), "gracilis": ((-1.5, -3.0, -4.0), (2.0, 3.0)),
+    "semitendinosus": ((-2.0, -4.0, -10.0), (2.2, 3.0)),
+}  # fmt: skip
+
+
+def _to_pes(build: Build, name: str, rows: list[list[float]]) -> list[list[float]]:
+    """A muscle's rows led on, over the tibia's medial face, to its place in the pes anserinus."""
+    s, (aside, (across, deep)) = build.marks.scale, PES[name]
+    end = build.marks.tuberosity + s * (PES_MM + np.array(aside))
+    last = np.array([rows[-1][1], rows[-1][2], rows[-1][0]])
+    share = np.array([0.3, 0.55, 0.8, 1.0])[:, None]
+    # round the condyle: forward late
+    path = last + share * (end - last) - s * np.array([5.0, 6.0, 0.0]) * np.sin(np.pi * share)
+    path = laid(build.coarse, path, build.bones, across + 1.0, push=True)
+    return [*rows, *([z, x, y, across, deep] for x, y, z in path if z < last[2] - 2.0)]
 
 
 def _inside(build: Build, grid: Grid, by_mm: float) -> Floats32:
@@ -54,6 +73,8 @@ def add_hind_muscles(build: Build) -> None:
     s, under = build.marks.scale, build.sizes["deep_fascia_thickness"] + 0.4
     for i, (name, heads) in enumerate(MUSCLES.items()):
         scaled = [[[v * s for v in row] for row in rows] for rows in heads]
+        if name in PES:
+            scaled = [_to_pes(build, name, rows) for rows in scaled]
         build.bands(
             name, scaled, build.coarse, bump=i % 3, spacing_mm=MUSCLE_MM,
             sd=SARTORIUS_SD_MM if name == "sartorius" else MUSCLE_SD_MM,

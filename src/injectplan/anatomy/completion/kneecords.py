@@ -12,6 +12,8 @@ from injectplan.kernels.cast import Floats
 # the published means; that body's vein lies beside its artery, as in 8 of 100. The nerve runs behind the vein
 # and is as uncertain (cadavers: 5-13 mm from the epicondyle, Anat Cell Biol 2021;54(1)).
 ARTERY_SD_MM, VEIN_SD_MM = 11.0, 17.0
+SAPHENOUS_SD_MM = 10.0
+ADDUCTOR_TUBERCLE_MM = 38.0  # above the joint's centre on a knee 76 mm wide (assumed)
 
 
 def _cord(build: Build, name: str, path: Floats, diameter_mm: float, sd: float) -> None:
@@ -92,3 +94,30 @@ def add_cords(build: Build) -> None:
     )
     branch = laid(build.coarse, rounded_path(branch), build.solids["core"], 2.2, push=False)
     _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0)
+    _saphenous(build, low, high)
+
+
+def _saphenous(build: Build, low: float, high: float) -> None:
+    """The great saphenous vein in the fat, and the saphenous nerve that comes to it from under sartorius.
+
+    The vein passes behind the medial condyles (anatomy texts). The nerve pierces the fascia alone, 5 to 6 cm
+    below the adductor tubercle, 70 mm from the tuberosity (95 limbs, Int. J. Morphol. 31(2):432, 2013).
+    """
+    size, s, core = build.sizes, build.marks.scale, build.solids["core"]
+    vein, nerve = (0.5 * size[f"{n}_diameter"] for n in ("great_saphenous_vein", "saphenous_nerve"))
+    course = np.array([
+        [-52, -2, high / s], [-48, -12, 90], [-44, -20, 45], [-42, -24, 15], [-40, -22, -10], [-37, -15, -40],
+        [-34, -8, -70], [-32, -3, low / s],
+    ]) * s  # fmt: skip
+    path = laid(build.coarse, rounded_path(course), core, vein + 1.2, push=False)
+    _cord(build, "great_saphenous_vein", path, 2.0 * vein, sd=SAPHENOUS_SD_MM)
+    pierces = ADDUCTOR_TUBERCLE_MM * s - 55.0
+    beside = path[path[:, 2] < pierces - 10.0] + np.array([1.0, -1.0, 0.0]) * (vein + nerve + 0.5)
+    beside = laid(build.coarse, beside, core, nerve + 0.8, push=False)
+    # in the adductor canal first, then under sartorius to its hind border
+    hidden = np.array([[-30, -2, high / s], [-32, -12, 100], [-35, -20, 60], [-38, -22, 25],
+                       [-39, -21, 0.0]]) * s  # fmt: skip
+    hidden = hidden[hidden[:, 2] > pierces + 8.0]
+    course = rounded_path(np.vstack([hidden, beside[:: max(1, len(beside) // 6)]]))
+    course = laid(build.coarse, course, build.bones, nerve + 1.0, push=True)
+    _cord(build, "saphenous_nerve", course, 2.0 * nerve, sd=SAPHENOUS_SD_MM)
