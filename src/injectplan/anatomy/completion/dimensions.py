@@ -44,6 +44,7 @@ KNEE: Mapping[str, Dimension] = {
         9.0, 2.7, 4.0, 15.0, "US 11.1 ± 2.7 mm at 30°, 9.1 ± 2.7 mm at 60°, doi:10.4103/JMU.JMU_15_17"
     ),
     "suprapatellar_fat_pad_height": _D(13.0, 3.0, 6.0, 20.0, "10-15 mm along the limb", True),
+    "suprapatellar_fat_pad_thickness": _D(7.0, 1.0, 4.0, 11.0, "6-8 mm front to back", True),
     "recess_thickness": _D(2.6, 0.6, 1.0, 4.0, "fluid line of 2-4 mm, doi:10.1136/ard.2003.015081"),
     "recess_height_above_trochlea": _D(45.0, 5.0, 30.0, 55.0, "4-5 cm above the trochlear border"),
     "recess_half_width": _D(22.0, 4.0, 14.0, 32.0, "pouch about 4-5 cm wide", True),

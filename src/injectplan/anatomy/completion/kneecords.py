@@ -44,15 +44,15 @@ def add_cords(build: Build) -> None:
     plateau = tibia[(np.abs(tibia[:, 0]) < 24.0 * s) & (np.abs(tibia[:, 2] + 4.0) < 6.0)]
     joint = float(plateau[:, 1].min()) if len(plateau) else float(m.back(0.0))
     artery = np.array([
-        [-13 * s, -15 * s, high], [-11 * s, -17 * s, 110 * s], deep(66 * s, -3 * s, 5),
-        [2 * s, joint - gap - radius, 22 * s], [2.8 * s, joint - gap - radius, 0.0],
+        [-13 * s, -15 * s, high], [-11 * s, -17 * s, 110 * s], deep(66 * s, -5 * s, 5),
+        [-0.5 * s, joint - gap - radius, 22 * s], [2.8 * s, joint - gap - radius, 0.0],
         deep(-20 * s, 3 * s, 1.5), deep(-48 * s, 4 * s, 7), [5 * s, float(m.back(-55 * s)) - 14 * s, low],
     ])  # fmt: skip
     artery = laid(build.coarse, rounded_path(artery), build.bones, radius + 0.8 * gap, push=True)
     _cord(build, "popliteal_artery", artery, 2 * radius, sd=ARTERY_SD_MM)
     vein_radius = 0.5 * size["popliteal_vein_diameter"]
     spread = radius + vein_radius + 0.8
-    vein = artery + np.array([0.45, -0.9, 0.0]) * spread
+    vein = artery + np.array([0.3, -0.95, 0.0]) * spread
     _cord(build, "popliteal_vein", vein, 2 * vein_radius, sd=VEIN_SD_MM)
     nerve = vein + np.array([3.0, -(vein_radius + 0.5 * size["tibial_nerve_diameter"] + 1.5), 0.0])
     nerve = _within(build, nerve, 3.5)
@@ -106,8 +106,8 @@ def _saphenous(build: Build, low: float, high: float) -> None:
     size, s, core = build.sizes, build.marks.scale, build.solids["core"]
     vein, nerve = (0.5 * size[f"{n}_diameter"] for n in ("great_saphenous_vein", "saphenous_nerve"))
     course = np.array([
-        [-52, -2, high / s], [-48, -12, 90], [-44, -20, 45], [-42, -24, 15], [-40, -22, -10], [-37, -15, -40],
-        [-34, -8, -70], [-32, -3, low / s],
+        [-52, -2, high / s], [-48, -12, 90], [-44, -20, 45], [-42, -23, 15], [-39, -18, -10], [-35, -8, -35],
+        [-33, -3, -65], [-32, 0, low / s],
     ]) * s  # fmt: skip
     path = laid(build.coarse, rounded_path(course), core, vein + 1.2, push=False)
     _cord(build, "great_saphenous_vein", path, 2.0 * vein, sd=SAPHENOUS_SD_MM)

@@ -20,6 +20,9 @@ SECTIONS: Mapping[float, tuple[float, float, float]] = {
 }  # fmt: skip
 
 
+FAR_MM = 14.0  # from here on outwards a distance transform tells how far the fascia is
+
+
 def limb_core(build: Build) -> Floats32:
     """The limb under the deep fascia, on the coarse grid; about a distance."""
     g, s = build.coarse, build.marks.scale
@@ -88,7 +91,13 @@ def shape_limb(build: Build) -> None:
     size = build.sizes
     core = limb_core(build)
     fat = ndimage.gaussian_filter(fat_over_limb(build), 3.0 / build.frame.coarser, mode="nearest")
-    outer = core - fat
+    # the core's values end at the bones' band: under thick fat the limb would fill the grid
+    away = ndimage.distance_transform_edt(core >= 0.0) - 0.5
+    away = ndimage.gaussian_filter(
+        (away * build.coarse.spacing_mm).astype(np.float32), 1.0 / build.frame.coarser, mode="nearest"
+    )
+    near = ramp(core, FAR_MM + 6.0, FAR_MM)
+    outer = core * near + away * (1.0 - near) - fat
     outer = ndimage.gaussian_filter(outer, 1.0 / build.frame.coarser, mode="nearest")
     drawn = np.minimum(outer, core - np.float32(1.5)) - np.float32(size["skin_thickness"])
     build.solids["skin"], build.solids["core"] = build.skin_and_core(build.coarse, drawn, core, 4.0)

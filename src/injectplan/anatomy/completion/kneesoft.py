@@ -25,6 +25,8 @@ def add_fat_pads(build: Build) -> None:
     high = top + size["suprapatellar_fat_pad_height"]
     behind = tendon_line(build)(g.z) - 0.5 * np.float32(size["quadriceps_tendon_thickness"])
     wedge = np.maximum(g.y - behind - 0.8, np.float32(top - 3.0) - g.z)
+    deepest = behind - np.float32(size["suprapatellar_fat_pad_thickness"])
+    wedge = smooth_max(wedge, deepest - g.y, 3.0)  # behind it the recess, and then the prefemoral pad
     wedge = smooth_max(wedge, g.z - np.float32(high) + 0.4 * (behind - g.y), 3.0)
     wedge = smooth_max(wedge, np.abs(g.x - np.float32(m.patella_top[0])) - np.float32(17.0 * s), 4.0)
     wedge = np.maximum(wedge, np.float32(0.6) - d)
@@ -34,7 +36,9 @@ def add_fat_pads(build: Build) -> None:
 
 def _hoffa(build: Build, tendon_gap: float) -> None:
     m, s = build.marks, build.marks.scale
-    low_z, high_z = float(m.tuberosity[2]) + 8.0, float(m.patella_bottom[2]) + 12.0
+    # the deep bursa keeps the pad off the tendon's lowest third
+    tendon = float(m.patella_bottom[2] - m.tuberosity[2])
+    low_z, high_z = float(m.tuberosity[2]) + max(8.0, 0.3 * tendon), float(m.patella_bottom[2]) + 12.0
     g = build.fine((m.patella_x - 34 * s, -4, low_z - 4), (m.patella_x + 30 * s, 66, high_z + 4), FINE_MM)
     a, b = m.patella_bottom, m.tuberosity
     line = curve(g.z, {float(b[2]): float(b[1]) + 1.0, float(a[2]) + 4.0: float(a[1]) - 1.5})
