@@ -288,8 +288,8 @@ KNEE: tuple[Quantity, ...] = (
     Quantity("knee", "infrapatellar fat pad's largest sagittal section, cm²", ("infrapatellar_fat_pad",),
              _hoffa_area, (4.5, 11.0), "MRI 6.9 ± 1.6, range 4.5-11, n = 216"),
     Quantity("knee", "infrapatellar fat pad, mL", ("infrapatellar_fat_pad",),
-             lambda m: m.structures["infrapatellar_fat_pad"].surface.volume_ml, (14.0, 36.0),
-             "about 20 in women, 28 in men, assumed"),
+             lambda m: m.structures["infrapatellar_fat_pad"].surface.volume_ml,
+             by_sex((14.0, 42.0), (10.0, 32.0)), "about 28 in men, 20 in women, ± half, assumed"),
     Quantity("knee", "iliotibial tract at the condyle", ("iliotibial_tract",),
              lambda m: m.chord("iliotibial_tract", (0.0, m.level("iliotibial_tract", 22.0, 3.0)[:, 1].mean(), 22.0),
                                (1.0, 0.0, 0.0)), (1.35, 2.6), "US 1.95 ± 0.3"),
@@ -349,3 +349,223 @@ KNEE: tuple[Quantity, ...] = (
     Quantity("knee", "saphenous nerve medial of the tuberosity", ("saphenous_nerve",), _from_tuberosity,
              (55.0, 85.0), "70, 95 limbs"),
 )  # fmt: skip
+
+
+def _to_joint(name: str) -> Callable[[Made], float]:
+    """Least distance of a cord's wall to the head and neck at the joint's height."""
+
+    def measure(m: Made) -> float:
+        points = m.structures[name].surface.vertices_mm[np.abs(m.at(name)[:, 2]) < 25.0]
+        return float(nearest_points(m.structures["femur"].surface.bvh, points)[0].min())
+
+    return measure
+
+
+def _head_radius(m: Made) -> float:
+    points = m.at("femur")
+    away = np.linalg.norm(points, axis=1)
+    return float(np.median(away[away < np.quantile(away, 0.02) * 1.15]))
+
+
+def _skin_to_head(m: Made) -> float:
+    at = m.axes.origin_mm + _head_radius(m) * m.axes.anterior
+    return float(np.min(all_hits(m.structures["skin"].surface.bvh, at[None], m.axes.anterior[None])[1]))
+
+
+def _over_head(name: str) -> Callable[[Made], float]:
+    """A muscle's thickest place front to back over the head and neck."""
+
+    def measure(m: Made) -> float:
+        level = m.level(name, 0.0, 3.0)
+        xs = np.linspace(level[:, 0].min() + 1.0, level[:, 0].max() - 1.0, 15)
+        return max(m.chord(name, (x, 0.0, 0.0)) for x in xs)
+
+    return measure
+
+
+def _iliopsoas(m: Made) -> float:
+    xs = np.arange(-40.0, 15.0, 2.0)
+    return max(m.chord("iliacus", (x, 0.0, 5.0)) + m.chord("psoas_major", (x, 0.0, 5.0)) for x in xs)
+
+
+def _spine(m: Made) -> np.ndarray:
+    points = m.at("hip_bone")
+    high = points[points[:, 2] > 40.0]
+    return high[int(np.argmax(high[:, 1] + 0.6 * high[:, 0]))]
+
+
+def _lateral_of_artery(m: Made) -> float:
+    """How far lateral of the artery's middle the neck's target lies: a head's radius out on the neck."""
+    radius = _head_radius(m)
+    points = m.at("femur")
+    shell = np.linalg.norm(points, axis=1)
+    neck = points[(shell > 1.25 * radius) & (shell < 1.6 * radius)].mean(axis=0)
+    target = radius * neck / np.linalg.norm(neck)
+    return float(target[0] - m.level("femoral_artery", target[2], 4.0)[:, 0].mean())
+
+
+def _order(first: str, second: str, z: float) -> Callable[[Made], float]:
+    """How far lateral of one cord's middle another's lies at a height."""
+    return lambda m: float(m.level(second, z, 4.0)[:, 0].mean() - m.level(first, z, 4.0)[:, 0].mean())
+
+
+def _on_bone(cartilage: str, bone: str) -> Callable[[Made], float]:
+    """Mean thickness of a cartilage where it has its full thickness: the mean over its outer face."""
+
+    def measure(m: Made) -> float:
+        away = signed_distances(m.structures[bone].surface.bvh, m.structures[cartilage].surface.vertices_mm)
+        outer = away[away > 0.5]
+        return float(outer.mean())
+
+    return measure
+
+
+HIP: tuple[Quantity, ...] = (
+    Quantity("hip", "skin to the head, straight back", ("skin",), _skin_to_head,
+             by_bmi((45.0, 58.0, 72.0, 90.0), share=0.2), "45/58/72/90 by BMI, assumed"),
+    *(Quantity("hip", f"{name.replace('_', ' ')} to the joint", (name,), _to_joint(name), bounds, "MRI n = 115")
+      for name, bounds in (("femoral_artery", (11.2, 28.0)), ("femoral_vein", (8.7, 26.3)),
+                           ("femoral_nerve", (12.8, 34.4)))),
+    Quantity("hip", "artery lateral of the vein", ("femoral_artery", "femoral_vein"),
+             _order("femoral_vein", "femoral_artery", 0.0), (4.0, 20.0), "vein medial in 95-96 %"),
+    Quantity("hip", "nerve lateral of the artery", ("femoral_artery", "femoral_nerve"),
+             _order("femoral_artery", "femoral_nerve", 0.0), (4.0, 20.0), "nerve lateral, artery medial"),
+    Quantity("hip", "target lateral of the artery", ("femoral_artery",), _lateral_of_artery, (20.0, 45.0),
+             "25-40, assumed"),
+    Quantity("hip", "femoral artery's diameter", ("femoral_artery",), lambda m: m.diameter("femoral_artery"),
+             (7.0, 10.8), "9.8 men, 8.2 women, assumed"),
+    Quantity("hip", "femoral vein's section, mm²", ("femoral_vein",),
+             lambda m: 0.25 * np.pi * m.diameter("femoral_vein") ** 2, (45.0, 150.0), "US 114 ± 35 at most"),
+    Quantity("hip", "femoral nerve's section, mm²", ("femoral_nerve",),
+             lambda m: 0.25 * np.pi * m.diameter("femoral_nerve") ** 2, (11.3, 32.1), "US 21.7 ± 5.2"),
+    Quantity("hip", "circumflex artery's diameter", ("lateral_circumflex_femoral_artery",),
+             lambda m: m.diameter("lateral_circumflex_femoral_artery"), (1.8, 3.2), "2-3, assumed"),
+    Quantity("hip", "lateral cutaneous nerve medial of the spine", ("lateral_femoral_cutaneous_nerve",),
+             lambda m: float(_spine(m)[0] - m.level("lateral_femoral_cutaneous_nerve", _spine(m)[2] - 4.0,
+                                                    6.0)[:, 0].mean()), (3.0, 46.0), "20.4, range 3-46"),
+    Quantity("hip", "lateral cutaneous nerve's diameter", ("lateral_femoral_cutaneous_nerve",),
+             lambda m: m.diameter("lateral_femoral_cutaneous_nerve"), (1.0, 6.2), "3.6 ± 1.3 wide"),
+    Quantity("hip", "labrum's width", ("labrum",), lambda m: m.diameter("labrum"), (3.4, 7.9),
+             "MRI 7.3, arthroscopy 5.0; US 3.4 x 7.9 in front"),
+    Quantity("hip", "sartorius over the head", ("sartorius",), _over_head("sartorius"), (6.0, 14.0),
+             "8-12, assumed"),
+    Quantity("hip", "rectus femoris over the head", ("rectus_femoris",), _over_head("rectus_femoris"),
+             (10.0, 20.0), "12-18, assumed"),
+    Quantity("hip", "iliopsoas over the head", ("iliacus", "psoas_major"), _iliopsoas, (15.0, 32.0),
+             "20-30, assumed"),
+    Quantity("hip", "capsule's thickness", ("joint_capsule", "joint_cavity"),
+             lambda m: _capsule(m), (1.1, 2.6), "US M 1.9 ± 0.3, F 1.7 ± 0.3"),
+    Quantity("hip", "head's cartilage", ("femoral_head_cartilage",), _on_bone("femoral_head_cartilage", "femur"),
+             (1.0, 2.2), "joint means 1.35-2.00; 1.0 at the edge, 2.2 above, assumed"),
+    Quantity("hip", "socket's cartilage", ("acetabular_cartilage",), _on_bone("acetabular_cartilage", "hip_bone"),
+             (0.8, 2.0), "1.9 superolateral, 1.2 medial, assumed"),
+)  # fmt: skip
+
+
+def _capsule(m: Made) -> float:
+    """How far the capsule's outer face stands off the cavity, in the middle."""
+    points = m.structures["joint_capsule"].surface.vertices_mm
+    away = signed_distances(m.structures["joint_cavity"].surface.bvh, points)
+    return float(np.median(away[away > 0.3]))
+
+
+def _tendon(name: str, axis: int) -> Callable[[Made], float]:
+    """A tendon's extent at the joint's height, across or front to back (by a ray)."""
+    if axis == 0:
+        return lambda m: float(np.ptp(m.level(name, 4.0, 1.0)[:, 0]))
+    return lambda m: m.chord(name, m.level(name, 4.0, 1.0).mean(axis=0))
+
+
+def _intermalleolar(name: str) -> Callable[[Made], float]:
+    """Where a cord lies on the line between the malleoli at the joint: 0 lateral, 100 medial."""
+
+    def measure(m: Made) -> float:
+        skin = m.at("skin")
+        fibula, tibia = m.at("fibula"), m.at("tibia")
+        out = fibula[np.abs(fibula[:, 2]) < 12.0][:, 0].max()
+        inn = tibia[np.abs(tibia[:, 2]) < 12.0][:, 0].min()
+        assert skin[:, 0].min() < inn < out < skin[:, 0].max()
+        return 100.0 * float((out - m.level(name, 0.0, 2.0)[:, 0].mean()) / (out - inn))
+
+    return measure
+
+
+def _dome_edge(m: Made, medial: bool) -> float:
+    talus = m.at("talus")
+    dome = talus[(talus[:, 2] > -6.0) & (talus[:, 1] > -4.0) & (talus[:, 1] < 14.0)][:, 0]
+    return float(dome.min() if medial else dome.max())
+
+
+def _ankle_depth(m: Made) -> float:
+    """Skin to the plafond's front rim, 8 mm lateral of the joint's medial border, along the anterior axis."""
+    x = _dome_edge(m, True) + 6.0
+    tibia = m.at("tibia")
+    rim = tibia[(np.abs(tibia[:, 0] - x) < 4.0) & (tibia[:, 2] < 16.0) & (tibia[:, 1] > 8.0)]
+    front = rim[rim[:, 1] > rim[:, 1].max() - 2.0]
+    at = m.basis @ front[front[:, 2].argmin()] + m.axes.origin_mm
+    return float(np.min(all_hits(m.structures["skin"].surface.bvh, at[None], m.axes.anterior[None])[1]))
+
+
+def _between(name: str, other: str) -> Callable[[Made], float]:
+    def measure(m: Made) -> float:
+        z = m.at(name)[:, 2]
+        points = m.structures[name].surface.vertices_mm[z < z.min() + 1.5]
+        return float(nearest_points(m.structures[other].surface.bvh, points)[0].min())
+
+    return measure
+
+
+ANKLE: tuple[Quantity, ...] = (
+    Quantity("ankle", "skin to the plafond's rim, anteromedial", ("skin",), _ankle_depth, (8.0, 22.0),
+             "8-15 lean, more with fat 3-8, assumed"),
+    Quantity("ankle", "talar cartilage", ("talar_cartilage",), _on_bone("talar_cartilage", "talus"),
+             by_sex((0.91, 1.79), (0.55, 1.67)), "M 1.35 ± 0.22, F 1.11 ± 0.28"),
+    Quantity("ankle", "plafond's cartilage", ("tibial_plafond_cartilage",),
+             _on_bone("tibial_plafond_cartilage", "tibia"), (0.7, 2.0), "ankle means 1.0-1.62, 0.7-2.0"),
+    *(Quantity("ankle", f"{name.replace('_', ' ')}, {('across', 'front to back')[axis]}", (name,),
+               _tendon(name, axis), bounds, "9 x 4.5, 5 x 2.5, 10 x 3, assumed")
+      for name, sizes in (("tibialis_anterior_tendon", ((7.0, 11.0), (3.3, 6.3))),
+                          ("extensor_hallucis_longus_tendon", ((3.8, 6.5), (1.8, 4.0))),
+                          ("extensor_digitorum_longus_tendon", ((8.0, 12.0), (2.2, 4.4))))
+      for axis, bounds in enumerate(sizes)),
+    *(Quantity("ankle", f"{second.replace('_', ' ')} lateral of {first.replace('_', ' ')}", (first, second),
+               _order(first, second, 4.0), (1.0, 20.0), "order from medial to lateral, 160 limbs")
+      for first, second in (("tibialis_anterior_tendon", "extensor_hallucis_longus_tendon"),
+                            ("extensor_hallucis_longus_tendon", "dorsalis_pedis_artery"),
+                            ("dorsalis_pedis_artery", "deep_fibular_nerve"),
+                            ("deep_fibular_nerve", "extensor_digitorum_longus_tendon"))),
+    Quantity("ankle", "deep fibular nerve between the malleoli, %", ("deep_fibular_nerve",),
+             _intermalleolar("deep_fibular_nerve"), (36.0, 60.0), "50 %, 38 cadavers, names inferred"),
+    Quantity("ankle", "saphenous nerve between the malleoli, %", ("saphenous_nerve",),
+             _intermalleolar("saphenous_nerve"), (74.0, 92.0), "82 %, 38 cadavers, names inferred"),
+    Quantity("ankle", "saphenous nerve medial of the joint's border", ("saphenous_nerve",),
+             lambda m: _dome_edge(m, True) - float(m.level("saphenous_nerve", 0.0, 2.0)[:, 0].mean()),
+             (-4.0, 16.0), "6 ± 5, 77 ankles"),
+    Quantity("ankle", "saphenous nerve's end to the tibialis anterior", ("saphenous_nerve",),
+             _between("saphenous_nerve", "tibialis_anterior_tendon"), (10.0, 22.0), "16 ± 3, 16 ankles"),
+    Quantity("ankle", "great saphenous vein before the nerve", ("saphenous_nerve", "great_saphenous_vein"),
+             lambda m: float(m.level("great_saphenous_vein", 0.0, 2.0)[:, 1].mean()
+                             - m.level("saphenous_nerve", 0.0, 2.0)[:, 1].mean()), (0.5, 6.0),
+             "nerve behind the vein, 16 ankles"),
+    Quantity("ankle", "superficial fibular nerve from the lateral border", ("superficial_fibular_nerve",),
+             lambda m: float(m.at("fibula")[np.abs(m.at("fibula")[:, 2]) < 10.0][:, 0].max()
+                             - m.level("superficial_fibular_nerve", 0.0, 2.0)[:, 0].mean()), (3.0, 30.8),
+             "14 ± 8.4, 34 limbs"),
+    Quantity("ankle", "no superficial fibular nerve medial to the hallux's extensor",
+             ("superficial_fibular_nerve",),
+             _order("extensor_hallucis_longus_tendon", "superficial_fibular_nerve", 0.0), (2.0, 40.0),
+             "none medial, 34 limbs"),
+    *(Quantity("ankle", f"{name.replace('_', ' ')}'s diameter", (name,),
+               lambda m, name=name: m.diameter(name), bounds, source)
+      for name, bounds, source in (
+          ("dorsalis_pedis_artery", (1.8, 2.7), "2.0-2.5, assumed"),
+          ("posterior_tibial_artery", (1.8, 3.2), "2-3, assumed"),
+          ("great_saphenous_vein", (2.9, 4.7), "3.8 in the leg"),
+          ("tibial_nerve", (3.5, 5.1), "10-20 mm², assumed"), ("sural_nerve", (1.5, 2.3), "2-4 mm², assumed"))),
+    *(Quantity("ankle", name.replace("_", " "), (name,), lambda m, name=name: m.sheet(name), bounds,
+               "MRI, 10 cadavers, doi:10.2214/AJR.05.1066")
+      for name, bounds in (("superior_extensor_retinaculum", (0.6, 1.2)),
+                           ("inferior_extensor_retinaculum", (0.8, 1.6)), ("flexor_retinaculum", (0.6, 1.2)),
+                           ("superior_fibular_retinaculum", (0.7, 1.3)))),
+)  # fmt: skip
+QUANTITIES = {"knee": KNEE, "hip": HIP, "ankle": ANKLE}

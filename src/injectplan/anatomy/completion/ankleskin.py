@@ -53,7 +53,7 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     end = float(tip[2]) + NERVE_ENDS_MM
     knots = np.array([
         [-25.0 * s, -1.0 * s, top], [-25.0 * s, 6.0 * s, 0.5 * top], before(at - 1.5 * s, 14.0 * s),
-        before(at, 0.0), before(corner[0] + 2.0, min(end, -4.0 * s)), before(corner[0] + 2.0, end - 8.0 * s),
+        before(at, 0.0), before(corner[0] - 0.5, min(end, -4.0 * s)), before(corner[0], end - 8.0 * s),
         [corner[0] + 3.0, corner[1] + 18.0 * s, low],
     ])  # fmt: skip
     knots = knots[knots[:, 2] >= low]

@@ -24,7 +24,9 @@ from injectplan.anatomy.completion.solids import (
     Grid,
     curve,
     ellipse,
+    laid,
     ramp,
+    rounded_path,
     smooth_max,
     smooth_min,
     tube,
@@ -43,6 +45,7 @@ HEAD_MARGIN_MM = 1.0  # its thickness at the periphery (assumed, facts of the hi
 # artery runs behind the neck, the one drawn before it, as texts say: its place is not known to better.
 BUNDLE_SD_MM, CIRCUMFLEX_SD_MM = 10.0, 29.0
 MUSCLE_SD_MM = {"gluteus_medius": 12.0, "tensor_fasciae_latae": 10.0}  # the others 9
+OFF_BONE_MM = 6.0  # of the femoral vessels' walls, by the muscles that they lie on (assumed)
 _D = Dimension
 
 HIP: Mapping[str, Dimension] = {
@@ -227,7 +230,9 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         ("femoral_artery", artery, artery_r), ("femoral_vein", artery + to_vein, vein_r),
         ("femoral_nerve", artery + to_nerve, nerve_r),
     ):  # fmt: skip
-        build.cord(name, knots, radius, sd=BUNDLE_SD_MM, bump=0)
+        # over the pubic ramus they lie on pectineus and psoas, not on bone
+        path = laid(build.grid, rounded_path(knots), build.kept["bones"], radius + OFF_BONE_MM, push=True)
+        build.cord(name, path, radius, sd=BUNDLE_SD_MM, bump=0)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
     radius = 0.5 * size["lateral_circumflex_femoral_artery_diameter"]

@@ -34,16 +34,21 @@ def add_fat_pads(build: Build) -> None:
     _hoffa(build, tendon_gap=0.5)
 
 
+HOFFA_MM2, HOFFA_FILLS = 690.0, 0.8  # its sagittal section (MRI, n = 216); the share of its box that it fills
+
+
 def _hoffa(build: Build, tendon_gap: float) -> None:
     m, s = build.marks, build.marks.scale
     # the deep bursa keeps the pad off the tendon's lowest third
     tendon = float(m.patella_bottom[2] - m.tuberosity[2])
     low_z, high_z = float(m.tuberosity[2]) + max(8.0, 0.3 * tendon), float(m.patella_bottom[2]) + 12.0
+    deep = HOFFA_MM2 * s * s / (HOFFA_FILLS * (high_z - low_z))
     g = build.fine((m.patella_x - 34 * s, -4, low_z - 4), (m.patella_x + 30 * s, 66, high_z + 4), FINE_MM)
     a, b = m.patella_bottom, m.tuberosity
     line = curve(g.z, {float(b[2]): float(b[1]) + 1.0, float(a[2]) + 4.0: float(a[1]) - 1.5})
     front = g.y - line - np.float32(tendon_gap) + 0.010 * (g.x - np.float32(m.patella_x)) ** 2
-    notch = np.float32(m.femur_high[1] * 0.35) - g.y
+    # to the notch, but no thicker than a pad is: under a high patella the gap is wide, the pad is not
+    notch = np.maximum(np.float32(m.femur_high[1] * 0.35), line - np.float32(deep)) - g.y
     width = np.abs(g.x - np.float32(0.7 * m.patella_x)) - curve(
         g.z, {low_z: 12 * s, 0.0: 25 * s, high_z: 17 * s}
     )
