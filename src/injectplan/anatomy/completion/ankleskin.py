@@ -43,7 +43,8 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     """Add the saphenous nerve and the great saphenous vein before it, in the deep layer of the fat."""
     size, core = build.sizes, build.kept["core"]
     top, low = float(build.grid.high_mm[2]) - 1.0, float(build.grid.low_mm[2]) + 1.0
-    at = _medial_border(build, s) - size["saphenous_nerve_from_medial"]
+    # laid on the fascia from before it, a point ends 1 mm farther medial
+    at = _medial_border(build, s) - size["saphenous_nerve_from_medial"] + 1.0
     tip, corner = _malleolus(build, s)
 
     def before(x: float, z: float) -> list[float]:
@@ -53,7 +54,7 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     end = float(tip[2]) + NERVE_ENDS_MM
     knots = np.array([
         [-25.0 * s, -1.0 * s, top], [-25.0 * s, 6.0 * s, 0.5 * top], before(at - 1.5 * s, 14.0 * s),
-        before(at, 0.0), before(corner[0] - 0.5, min(end, -4.0 * s)), before(corner[0], end - 8.0 * s),
+        before(at, 0.0), before(corner[0] - 2.0, min(end, -4.0 * s)), before(corner[0], end - 8.0 * s),
         [corner[0] + 3.0, corner[1] + 18.0 * s, low],
     ])  # fmt: skip
     knots = knots[knots[:, 2] >= low]

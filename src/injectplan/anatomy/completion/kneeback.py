@@ -34,7 +34,8 @@ MUSCLES: Mapping[str, tuple[Rows, ...]] = {
                         (5, -33, -31, 2.5, 2.5)),),
     "gracilis": (((150, -42, -26, 8, 8), (80, -38, -33, 4, 4), (40, -36, -32, 2.5, 2.5),
                   (5, -38, -24, 2.2, 2.4)),),
-    "sartorius": (((150, -46, -4, 8, 14), (80, -43, -16, 6, 12), (40, -41, -18, 4, 10), (5, -41, -12, 3, 9)),),
+    "sartorius": (((150, -46, -4, 8, 14), (80, -43, -16, 6, 12), (40, -41, -18, 4, 10),
+                  (5, -41, -12, 3, 9)),),
     "biceps_femoris": (((150, 22, -44, 17, 13), (80, 30, -36, 12, 10), (40, 34, -31, 8, 7),
                         (5, 38, -27, 5, 5), (-12, 41, -23, 4, 4)),),
     "gastrocnemius": (((28, -20, -25, 7, 3), (5, -20, -32, 12, 6), (-30, -18, -38, 18, 11),
@@ -42,8 +43,8 @@ MUSCLES: Mapping[str, tuple[Rows, ...]] = {
                       ((26, 22, -24, 6, 3), (5, 21, -31, 10, 6), (-30, 18, -38, 15, 10),
                        (-100, 17, -45, 17, 14))),
 }  # fmt: skip
-# Of the pes anserinus from the tuberosity: 20 mm medial, 22 below (texts: 5-7 cm below the joint); and the half
-# widths across and deep of the flat tendon, sartorius foremost, semitendinosus lowest (assumed).
+# Of the pes anserinus from the tuberosity: 20 mm medial, 22 below (texts: 5-7 cm below the joint); and the
+# half widths across and deep of the flat tendon, sartorius foremost, semitendinosus lowest (assumed).
 PES_MM = np.array([-20.0, -9.0, -22.0])
 PES: Mapping[str, tuple[tuple[float, float, float], tuple[float, float]]] = {
     "sartorius": ((0.0, 0.0, 0.0), (2.2, 7.0)), "gracilis": ((-1.5, -3.0, -4.0), (2.0, 3.0)),
