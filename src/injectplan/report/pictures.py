@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +29,7 @@ from injectplan.ultrasound.values import Frame
 
 CELL_MM = 0.9  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
 SUNK_MM = 0.8  # bone is drawn so much lower under cartilage: merged vertices would come through it
+LEGEND_COLUMNS = 6  # the longest names of an ankle, side by side, are as wide as a page
 PROBE_COLOUR = (0.35, 0.45, 0.60)
 # Envelopes that would hide what lies inside; the skin alone is drawn, see-through.
 _HIDDEN = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
@@ -144,8 +146,7 @@ def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
     grey, visible, labels, steel = frame.bmode[rows], seen[rows], frame.labels[rows], frame.needle[rows]
     height, width = grey.shape
     with mpl.rc_context(STYLE):
-        size = (13.2, 13.2 * 0.47 * height / width + 0.95)
-        figure = Figure(figsize=size, dpi=100)
+        figure = Figure(dpi=100)
         (plain_axis, named_axis) = figure.subplots(1, 2)
         for axis in (plain_axis, named_axis):
             axis.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="bilinear")
@@ -164,10 +165,14 @@ def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
         named_axis.imshow(overlay, interpolation="nearest")
         if steel.any():
             handles.append(Patch(color=NEEDLE_COLOUR, label="needle"))
-        figure.legend(handles=handles, loc="lower center", ncols=8, fontsize=7, frameon=False)
+        legend_inches = 0.2 + 0.16 * math.ceil(len(handles) / LEGEND_COLUMNS)
+        inches = 13.2 * 0.47 * height / width + 0.6 + legend_inches
+        figure.set_size_inches(13.2, inches)
+        figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, fontsize=7, frameon=False)
         if title:
             figure.suptitle(title, fontsize=10)
-        figure.subplots_adjust(left=0.04, right=0.99, top=0.96, bottom=0.13, wspace=0.10)
+        bottom = (legend_inches + 0.1) / inches
+        figure.subplots_adjust(left=0.04, right=0.99, top=0.96, bottom=bottom, wspace=0.10)
         return array_of(figure)
 
 
