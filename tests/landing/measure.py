@@ -46,11 +46,6 @@ class Made:
         hits = np.sort(all_hits(self.structures[name].surface.bvh, start[None], way[None])[1])
         return float((hits[1::2] - hits[::2]).sum())
 
-    def across(self, name: str, z: float) -> tuple[float, float]:
-        """Extents of a cord at a height along x and y, its obliqueness taken out by the least of both."""
-        points = self.level(name, z, 0.8)
-        return float(np.ptp(points[:, 0])), float(np.ptp(points[:, 1]))
-
     def diameter(self, name: str) -> float:
         """Diameter of a round cord, from its volume and surface: 4 V / A, ends left out."""
         surface = self.structures[name].surface

@@ -12,7 +12,7 @@ from injectplan.kernels.cast import Floats
 # the published means; that body's vein lies beside its artery, as in 8 of 100. The nerve runs behind the vein
 # and is as uncertain (cadavers: 5-13 mm from the epicondyle, Anat Cell Biol 2021;54(1)).
 ARTERY_SD_MM, VEIN_SD_MM = 11.0, 17.0
-SAPHENOUS_SD_MM = 10.0
+SAPHENOUS_SD_MM = 10.0  # of the great saphenous vein and the nerve beside it (assumed)
 ADDUCTOR_TUBERCLE_MM = 38.0  # above the joint's centre on a knee 76 mm wide (assumed)
 
 

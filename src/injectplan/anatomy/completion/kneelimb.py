@@ -18,8 +18,6 @@ SECTIONS: Mapping[float, tuple[float, float, float]] = {
     25.0: (-3.0, 44.0, 43.0), 0.0: (-4.0, 43.0, 42.0), -25.0: (-10.0, 42.0, 38.0), -60.0: (-19.0, 43.0, 39.0),
     -100.0: (-23.0, 45.0, 42.0),
 }  # fmt: skip
-
-
 FAR_MM = 14.0  # from here on outwards a distance transform tells how far the fascia is
 
 

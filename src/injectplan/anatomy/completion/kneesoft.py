@@ -8,6 +8,9 @@ from injectplan.anatomy.completion.kneebuild import FINE_MM, Build
 from injectplan.anatomy.completion.kneetendons import quadriceps_tendon, tendon_line
 from injectplan.anatomy.completion.solids import curve, ellipse, ramp, smooth_max
 
+# Of the infrapatellar pad: its sagittal section (MRI, n = 216); the share of its box that it fills (assumed).
+HOFFA_MM2, HOFFA_FILLS = 690.0, 0.8
+
 
 def add_fat_pads(build: Build) -> None:
     """Add the prefemoral, suprapatellar and infrapatellar fat pads."""
@@ -32,9 +35,6 @@ def add_fat_pads(build: Build) -> None:
     wedge = np.maximum(wedge, np.float32(0.6) - d)
     build.add("suprapatellar_fat_pad", g, wedge, sd=1.5, bump=1)
     _hoffa(build, tendon_gap=0.5)
-
-
-HOFFA_MM2, HOFFA_FILLS = 690.0, 0.8  # its sagittal section (MRI, n = 216); the share of its box that it fills
 
 
 def _hoffa(build: Build, tendon_gap: float) -> None:
