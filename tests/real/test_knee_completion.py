@@ -16,6 +16,7 @@ from injectplan.anatomy.surfaces import solids_of_masks
 from injectplan.anatomy.threeways import volumes
 from injectplan.kernels.bvh import all_hits, contains, first_hits, signed_distances
 from injectplan.structures import structure
+from knee_folds import assert_edge_at_the_reflection, assert_whole_at_rest
 
 pytestmark = pytest.mark.real
 
@@ -154,6 +155,12 @@ def test_cavity_volume_and_recesses(knee):
     # between the skin and the pouch lie fat, tendon and fat pad: 15 to 40 mm at this build
     depth = -signed_distances(made.structures["skin"].surface.bvh, pouch.center_mm[None])[0]
     assert 12.0 < depth < 45.0
+
+
+def test_folds_are_whole_and_end_where_the_synovium_turns_over(knee):
+    made, axes = knee
+    assert_whole_at_rest(made.cavity)
+    assert_edge_at_the_reflection(made.cavity, axes, made.structures["femur"].surface)
 
 
 def test_filling_the_real_cavity_keeps_volume(knee):

@@ -249,12 +249,15 @@ class _Space:
         if not thin.any():
             raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
         box = _box_of(thin, 3)
-        kept = np.zeros(space.shape, np.bool_)
-        kept[box] = ndimage.binary_dilation(_largest(thin[box]), iterations=2)
-        space[~kept & (space <= h)] = h
+        # pieces apart go with their surroundings; what merely lies together beside the largest one stays
+        apart = np.zeros(space.shape, np.bool_)
+        largest = _largest(thin[box])
+        around = [ndimage.binary_dilation(part, iterations=2) for part in (thin[box] & ~largest, largest)]
+        apart[box] = around[0] & ~around[1] & (space[box] <= h)
+        space[apart] = h
         if not (space < 0).any():
             raise EmptyStructureError("no joint cavity is left between the bones: check the scan's labels")
-        blocked = np.where(kept | (self.rest > h), free, FAR)
+        blocked = np.where(apart, FAR, free)
         share = np.float32(0.1) + np.float32(0.9) * self.gives
         where = np.flatnonzero(space < np.float32(3.0))
         near, stop, much = space.ravel()[where], blocked.ravel()[where], share.ravel()[where]

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from injectplan.anatomy.cavity import MOST_OPENING_MM, build_cavity, standing_off
 from injectplan.anatomy.completion.fluid import FLUID_BAND_MM, holding, with_fluid
 from injectplan.anatomy.completion.kneebuild import Build
+from injectplan.anatomy.completion.kneefolds import folds, resting
 from injectplan.anatomy.completion.solids import (
     Frame,
     Grid,
     coordinates,
-    curve,
+    curve_of,
     ramp,
     smooth_max,
     smooth_min,
@@ -85,10 +86,9 @@ def _coarse_fields(build: Build, quadriceps: Tissue, patellar: Tissue) -> dict[s
 
 
 def _slits(build: Build, p: _Places, crown: float) -> Floats32:
-    """Pouch, gutters and posterior recesses together."""
-    rest = _pouch(build, p.femur, p.x, p.y, p.z, crown)
-    rest = smooth_min(rest, _gutters(build, p.femur, p.x, p.y, p.z), 1.0)
-    return smooth_min(rest, _behind(build, p.femur, p.x, p.y, p.z), 1.0)
+    """Pouch, gutters and posterior recesses together, the latter two as full as they get."""
+    pouch = _pouch(build, p.femur, p.x, p.y, p.z, crown)
+    return smooth_min(pouch, folds(build, p.femur, p.x, p.y, p.z).at_share(1.0), 1.0)
 
 
 def _allowed(build: Build, p: _Places, tendon_line: Callable[[npt.ArrayLike], Floats32]) -> Floats32:
@@ -176,9 +176,13 @@ def knee_cavity(
     p = replace(p, femur=np.where(near < BAND_MM * 0.9, near, np.maximum(p.femur, np.float32(0.9 * BAND_MM))))
     walls = np.minimum(near, other.ravel()[where])
     cleft = np.maximum(film.ravel()[where] - np.float32(FILM_MM), apart.ravel()[where] - np.float32(CLEFT_MM))
-    rest = np.minimum(np.where(facing.ravel()[where], cleft, np.float32(30.0)), _slits(build, p, crown))
-    rest = np.maximum(rest, np.float32(0.1) - p.tendon)
     resting_ml, seen_ml, said = size["resting_fluid"], 0.0, "normal 5-8 mL, other texts 2-4"
+    rest = np.where(facing.ravel()[where], cleft, np.float32(30.0))
+    rest = np.minimum(rest, _pouch(build, p.femur, p.x, p.y, p.z, crown))
+    free = np.maximum(np.float32(0.05) - walls, np.float32(0.1) - p.tendon)
+    found = folds(build, p.femur, p.x, p.y, p.z)
+    rest = resting(found, rest, _ease(build, x, y, z, crown), free, resting_ml, grid.spacing_mm)
+    rest = np.maximum(rest, np.float32(0.1) - p.tendon)
     if seen is not None:
         rest, resting_ml, seen_ml = with_fluid(
             rest, seen.ravel()[where], walls, _ease(build, x, y, z, crown), resting_ml, grid.spacing_mm
@@ -233,42 +237,9 @@ def _pouch(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32, cro
     up = np.maximum(z - np.float32(crown - 0.95 * wide), 0)
     across = np.sqrt((x - np.float32(center)) ** 2 + up * up) - wide
     below = np.float32(start - 8.0) - z
-    ahead = np.float32(8.0 * s) - y
-    return smooth_max(slit, np.maximum(np.maximum(across, below), ahead), 1.2)
-
-
-def curve_of(z: Floats32, knots: dict[float, float]) -> Floats32:
-    """`curve` on a full array by a table of 0.1 mm steps."""
-    low, high = min(knots), max(knots)
-    table_z = np.arange(low, high + 0.1, 0.1)
-    table = curve(table_z, knots)
-    index = np.clip((z - np.float32(low)) * np.float32(10.0), 0, len(table) - 1.001)
-    whole = index.astype(np.int32)
-    part = index - whole
-    return np.asarray(table[whole] * (1 - part) + table[whole + 1] * part, np.float32)
-
-
-def _gutters(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -> Floats32:
-    """The parapatellar gutters on both sides of the condyles."""
-    m, s = build.marks, build.marks.scale
-    slit = np.abs(d - 0.7) - 0.55
-    middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
-    aside = np.float32(18.0 * s) - np.abs(x - np.float32(middle))
-    height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(m.trochlea_top + 14.0 * s))
-    upper = np.maximum(height, np.float32(4.0 * s) - y)
-    # above the menisci the space runs on backwards under the collateral ligaments
-    lane = np.maximum(np.abs(z - np.float32(9.0 * s)) - np.float32(6.0 * s), np.float32(-18.0 * s) - y)
-    return smooth_max(slit, np.maximum(aside, np.minimum(upper, lane)), 1.0)
-
-
-def _behind(build: Build, d: Floats32, x: Floats32, y: Floats32, z: Floats32) -> Floats32:
-    """The posterior recesses, under the capsule behind both condyles."""
-    m, s = build.marks, build.marks.scale
-    slit = np.abs(d - 0.7) - 0.55
-    middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
-    condyle = np.abs(np.abs(x - np.float32(middle)) - np.float32(21.0 * s)) - np.float32(14.0 * s)
-    height = np.maximum(np.float32(4.0 * s) - z, z - np.float32(31.0 * s))
-    return smooth_max(slit, np.maximum(np.maximum(condyle, height), y + np.float32(5.0 * s)), 1.0)
+    # its back edge leans forwards as it rises off the shaft
+    ahead = np.float32(13.0 * s) + np.float32(0.25) * np.maximum(z - np.float32(start - 8.0), 0) - y
+    return smooth_max(slit, np.maximum(smooth_max(across, ahead, 6.0), below), 1.2)
 
 
 def _ease(build: Build, x: Floats32, y: Floats32, z: Floats32, crown: float) -> Floats32:
@@ -279,8 +250,8 @@ def _ease(build: Build, x: Floats32, y: Floats32, z: Floats32, crown: float) -> 
     lateral = 0.3 + 0.7 * ramp(x, 2.0 * s, 16.0 * s) + 0.15 * ramp(x, -4.0 * s, -16.0 * s)
     middle = 0.5 * (float(m.femur_low[0]) + float(m.femur_high[0]))
     side = ramp(np.abs(x - middle), 22 * s, 32 * s) * ramp(z, 2 * s, 12 * s) * ramp(y, 0.0, 10.0 * s)
-    back = ramp(y, -8.0 * s, -18.0 * s) * ramp(z, 0.0, 10.0 * s)
-    most = np.maximum(np.maximum(0.08, pouch * lateral), np.maximum(0.5 * side * lateral, 0.25 * back))
+    back = ramp(y, -2.0 * s, -14.0 * s) * ramp(z, 0.0, 10.0 * s)
+    most = np.maximum(np.maximum(0.08, pouch * lateral), np.maximum(0.8 * side * lateral, 0.35 * back))
     return np.asarray(most, np.float32)
 
 

@@ -314,6 +314,17 @@ def curve(z: npt.ArrayLike, knots: Sequence[tuple[float, float]] | Mapping[float
     return np.asarray(PchipInterpolator(at, value)(where)).astype(np.float32)
 
 
+def curve_of(z: Floats32, knots: dict[float, float]) -> Floats32:
+    """`curve` on a full array by a table of 0.1 mm steps."""
+    low, high = min(knots), max(knots)
+    table_z = np.arange(low, high + 0.1, 0.1)
+    table = curve(table_z, knots)
+    index = np.clip((z - np.float32(low)) * np.float32(10.0), 0, len(table) - 1.001)
+    whole = index.astype(np.int32)
+    part = index - whole
+    return np.asarray(table[whole] * (1 - part) + table[whole + 1] * part, np.float32)
+
+
 def upsample(values: Floats32, source: Grid, target: Grid) -> Floats32:
     """Trilinear values of one grid at the points of another of the same frame (edge values beyond)."""
     result = np.asarray(values, np.float32)
