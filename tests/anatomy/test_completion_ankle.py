@@ -74,6 +74,36 @@ def test_fluid_opens_the_anterior_recess_first(ankle):
     assert state.in_cavity_ml == pytest.approx(3.0)
 
 
+def test_recesses_are_ovals_as_wide_as_the_dome(ankle):
+    """A recess narrows towards its top and its foot; a box would be as wide everywhere."""
+    axes, joint = ankle
+    fluid = joint_points(axes, fill_cavity(joint.cavity, 4.0).fluid)
+    talus = joint_points(axes, joint.structures["talus"].surface)
+    dome = talus[(talus[:, 2] > -4.0) & (np.abs(talus[:, 1]) < 8.0)]
+    for ahead in (1.0, -1.0):
+        recess = fluid[ahead * fluid[:, 1] > 12.0]
+        low, high = recess[:, 2].min(), recess[:, 2].max()
+
+        def width(share, recess=recess, low=low, high=high):
+            near = np.abs(recess[:, 2] - (low + share * (high - low))) < 0.06 * (high - low)
+            return float(np.ptp(recess[near][:, 0]))
+
+        widest = max(width(share) for share in (0.3, 0.4, 0.5, 0.6, 0.7))
+        assert width(0.95) < 0.8 * widest
+        assert width(0.05) < 0.95 * widest
+        assert widest == pytest.approx(np.ptp(dome[:, 0]), rel=0.3)
+
+
+def test_the_clefts_beside_the_talus_belong_to_the_joint(ankle):
+    axes, joint = ankle
+    inside = joint_points(axes, fill_cavity(joint.cavity, 4.0).fluid)
+    talus = joint_points(axes, joint.structures["talus"].surface)
+    beside = inside[(np.abs(inside[:, 1]) < 8.0) & (inside[:, 2] < -4.0)]
+    medial, lateral = talus[np.abs(talus[:, 1]) < 8.0][:, 0].min(), 8.0
+    assert (beside[:, 0] > lateral).any()
+    assert (beside[:, 0] < max(medial + 6.0, -8.0)).any()
+
+
 def test_left_is_the_mirror_image():
     _, right = completed("ankle", "right", 25.0)
     axes, left = completed("ankle", "left", 25.0)

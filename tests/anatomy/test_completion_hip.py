@@ -64,6 +64,19 @@ def test_cavity_holds_its_resting_volume_and_fills_in_front_first(hip):
     assert (anterior.center_mm - axes.origin_mm) @ axes.anterior > 5.0
 
 
+def test_the_front_of_the_neck_is_wet_at_rest(hip):
+    """Under the capsule a film covers the neck in front; it was torn where the wall gives most."""
+    axes, joint = hip
+    anterior = next(r for r in joint.cavity.recesses if r.name == "anterior")
+    assert anterior.thickness_mm > 0.5
+    neck = joint_points(axes, joint.structures["femur"].surface)
+    away = np.linalg.norm(neck, axis=1)
+    front = (away > 30.0) & (away < 38.0) & (neck[:, 1] > 6.0)
+    at = joint.structures["femur"].surface.vertices_mm[front]
+    to_fluid = nearest_points(joint.cavity.surface.bvh, at)[0]
+    assert (to_fluid < 4.0).mean() > 0.9
+
+
 def test_fat_follows_body_mass(hip):
     axes, thin = hip
     _, heavy = completed("hip", "right", 34.0)

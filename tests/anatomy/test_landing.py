@@ -21,7 +21,7 @@ def made(kind: Kind, bmi: float, sex: str, size: float) -> Made:
     phantom = make_phantom(kind, {"spacing_mm": 1.5, "slice_mm": 1.5, "size": size, "sex": sex, **more})
     subject = Subject(bmi=bmi, sex=sex)
     joint = build_joint(phantom.labelmap, kind=kind, side="right", subject=subject)
-    return Made(joint.axes, joint.structures, subject)
+    return Made(joint.axes, joint.structures, subject, joint.cavity)
 
 
 @pytest.mark.parametrize("who", PEOPLE, ids=lambda p: f"{p[1]} {p[0]:g}")

@@ -1,6 +1,6 @@
 """Where completed structures land, measured as the published studies measured them: one row per quantity.
 
-The rows are the quantities of published anatomy that completion builds (recesses are tested beside them). A
+The rows are the quantities of published anatomy that completion builds. A
 range is the study's mean ± 2 SD or the range it gives; rows marked `assumed` have no citable number, only a
 judgement, and test that the build follows what it states.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.anatomy.model import JointAxes, Structure, Subject
+from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
 from injectplan.kernels.bvh import all_hits, nearest_points, signed_distances
 
 BMI = (22.0, 27.0, 32.0, 38.0)
@@ -20,11 +20,12 @@ BMI = (22.0, 27.0, 32.0, 38.0)
 
 @dataclass(frozen=True)
 class Made:
-    """A joint made whole: its axes, structures and subject."""
+    """A joint made whole: its axes, structures, cavity and subject."""
 
     axes: JointAxes
     structures: Mapping[str, Structure]
     subject: Subject
+    cavity: Cavity
 
     @property
     def basis(self) -> np.ndarray:
@@ -32,7 +33,11 @@ class Made:
 
     def at(self, name: str) -> np.ndarray:
         """A structure's vertices in joint coordinates."""
-        return (self.structures[name].surface.vertices_mm - self.axes.origin_mm) @ self.basis
+        return self.here(self.structures[name].surface.vertices_mm)
+
+    def here(self, points_mm: np.ndarray) -> np.ndarray:
+        """Patient points in joint coordinates."""
+        return (points_mm - self.axes.origin_mm) @ self.basis
 
     def level(self, name: str, z: float, within: float = 2.0) -> np.ndarray:
         """The vertices within so many mm of a height."""

@@ -36,6 +36,7 @@ def _made(case: str) -> Made:
         joint.axes,
         joint.structures,
         Subject(bmi=joint.subject.bmi or 25.0, sex=joint.subject.sex or "female"),
+        joint.cavity,
     )
 
 

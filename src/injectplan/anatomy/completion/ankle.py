@@ -13,10 +13,11 @@ import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.ankleback import add_fat, add_hind_side
+from injectplan.anatomy.completion.anklecavity import ankle_cavity
 from injectplan.anatomy.completion.ankleskin import add_retinacula, add_saphenous
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
-from injectplan.anatomy.completion.limb import Build, Space, cavity_of, front_of, levelled
+from injectplan.anatomy.completion.limb import Build, front_of, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
@@ -30,13 +31,12 @@ from injectplan.anatomy.completion.solids import (
     smooth_min,
     upsample,
 )
-from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
+from injectplan.anatomy.model import JointAxes, Structure, Subject
 from injectplan.kernels.cast import Floats32
 
 NEEDED = ("tibia", "talus")
 BONES = ("tibia", "talus", "fibula", "calcaneus")
 COARSE_MM = 1.5
-RECESSES = ("anterior", "posterior", "central")
 DRAWN_WIDTH_MM = 44.0  # talus from its medial face to the tip of the lateral process
 _D = Dimension
 
@@ -248,48 +248,6 @@ def _fat_pad(build: Build, s: float, core: Floats32) -> None:
         build.add("anterior_ankle_fat_pad", grid, pad, sd=2.0)
 
 
-def _cavity(build: Build, s: float) -> Cavity:
-    """Film between dome and plafond, gutters, and recesses in front and behind."""
-    size = build.sizes
-    space = Space.between(build.frame, (-22 * s, -34 * s, -24 * s), (22 * s, 36 * s, 22 * s), build.fluid)
-    x, y, z = space.x, space.y, space.z
-    tibia = build.distance(("tibia", "tibial_plafond_cartilage"), space.grid, 8.0)
-    talus = build.distance(("talus", "talar_cartilage"), space.grid, 8.0)
-    fibula = build.distance(("fibula", "calcaneus"), space.grid, 8.0)
-    bones = np.minimum(tibia, talus)
-    inside = np.maximum(np.abs(x) - 16.0 * s, -(z + 14.0 * s))
-    film = np.maximum(np.maximum(np.maximum(tibia, talus) - 1.4, bones - 0.6), inside)
-    rim = np.float32(_rim_height(build, s))
-    thick = np.float32(size["recess_thickness"])
-
-    def recess(front: bool, height: float) -> Floats32:
-        depth = (7.0 * s - y) if front else (y + 8.0 * s)
-        box = np.maximum(
-            np.maximum(np.abs(x) - 12.0 * s, depth), np.maximum(z - rim - height, -(z + 12.0 * s))
-        )
-        slit = np.abs(bones - 0.5 * thick - 0.1) - 0.5 * thick
-        return smooth_max(slit, box, 1.5)
-
-    ahead = recess(True, size["anterior_reflection"])
-    behind = recess(False, size["posterior_reflection"])
-    rest = smooth_min(smooth_min(film, ahead, 0.8), behind, 0.8)
-    walls = np.minimum(bones, fibula)
-    before, after = ramp(y, 5.0 * s, 11.0 * s), ramp(y, -6.0 * s, -12.0 * s)
-    ease = np.maximum(np.maximum(before, 0.55 * after), 0.08)
-    allowed = np.maximum(np.maximum(bones - 8.0, np.abs(x) - 15.0 * s),
-                         np.maximum(z - rim - 16.0 * s, -(z + 17.0 * s)))  # fmt: skip
-    index = np.where(y > 7.0 * s, 1, np.where(y < -9.0 * s, 2, 3)).astype(np.uint8)
-    said = (f"ankle cavity built from the bones: resting volume {size['resting_fluid']:g} mL (assumed)",)
-    return cavity_of(build, space, rest, walls, ease, allowed, index, RECESSES, size, said)
-
-
-def _rim_height(build: Build, s: float) -> float:
-    """Height of the plafond's front rim: the tibia's lowest point ahead of the dome's top."""
-    tibia = build.vertices("tibia")
-    front = tibia[(np.abs(tibia[:, 0]) < 8.0 * s) & (tibia[:, 1] > 9.0 * s) & (tibia[:, 2] < 15.0 * s)]
-    return float(np.quantile(front[:, 2], 0.05)) if len(front) else 0.0
-
-
 def complete_ankle(
     axes: JointAxes,
     segmented: Mapping[str, Structure],
@@ -339,7 +297,7 @@ def complete_ankle(
         add_saphenous(build, scale, fat)
         add_retinacula(build, scale)
     say("ankle: joint cavity", 0.6)
-    cavity = build.with_own_fluid(lambda: _cavity(build, scale))
+    cavity = build.with_own_fluid(lambda: ankle_cavity(build, scale))
     say("ankle: labels", 0.9)
     lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
     return finished(build, cavity, grid, 0.8, mode=mode, assumed=lines)

@@ -15,7 +15,8 @@ from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
 from injectplan.anatomy.completion.hipback import add_hind_side
-from injectplan.anatomy.completion.limb import Build, Space, cavity_of, levelled
+from injectplan.anatomy.completion.hipcavity import hip_cavity
+from injectplan.anatomy.completion.limb import Build, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
 from injectplan.anatomy.completion.solids import (
@@ -25,19 +26,16 @@ from injectplan.anatomy.completion.solids import (
     curve,
     ellipse,
     laid,
-    ramp,
     rounded_path,
-    smooth_max,
     smooth_min,
     tube,
 )
-from injectplan.anatomy.model import Cavity, JointAxes, Structure, Subject
+from injectplan.anatomy.model import JointAxes, Structure, Subject
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats, Floats32
 
 NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
-RECESSES = ("anterior", "posterior", "central", "around_neck")
 DRAWN_RADIUS_MM = 23.0
 HEAD_ENDS = 0.4  # of the radius along the neck: cartilage covers 70 % of the head's sphere (assumed)
 HEAD_MARGIN_MM = 1.0  # its thickness at the periphery (assumed, facts of the hip)
@@ -250,55 +248,6 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
     build.cord("lateral_femoral_cutaneous_nerve", lfcn, radius, sd=8.0)
 
 
-def _cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
-    """Films on the cartilage in the socket, and a sleeve around the neck that opens in front."""
-    reach = 62.0 * s
-    space = Space.between(build.frame, (-36 * s, -40 * s, -reach), (reach, 42 * s, 36 * s), build.fluid)
-    x, y, z = space.x, space.y, space.z
-    size = build.sizes
-    femur = build.distance(("femur", "femoral_head_cartilage"), space.grid, 14.0)
-    pelvis = build.distance(("hip_bone", "acetabular_cartilage", "labrum"), space.grid, 6.0)
-    if "labrum" in build.made:
-        pelvis = np.minimum(pelvis, space.grid.distance(build.made["labrum"].surface, 6.0))
-    radius = np.sqrt(x * x + y * y + z * z)
-    along = np.asarray(x * neck[0] + y * neck[1] + z * neck[2], np.float32)
-    socket = np.asarray(x * out[0] + y * out[1] + z * out[2], np.float32)
-    # in the socket: between the two bearing surfaces
-    gap = np.float32(2.2 * s)
-    film = np.maximum(np.maximum(femur, pelvis) - gap, np.maximum(socket - 2.0 * s, radius - 33.0 * s))
-    film = np.maximum(film, femur - np.float32(0.35))
-    # round head and neck: under the capsule's outer layer, above the reflected one
-    layer = 0.5 * (size["anterior_recess_thickness"] - 1.0)
-    ring = np.stack([x, y, z], -1) - along[..., None] * neck.astype(np.float32)
-    ahead = ring[..., 1] / np.maximum(np.linalg.norm(ring, axis=-1), 1e-3)
-    around = np.linalg.norm(ring, axis=-1)
-    # the neck, not the trochanters: the sleeve narrows from the head to the neck and widens in front
-    sleeve = around - np.float32(30.0 * s) + np.float32(5.0 * s) * ramp(along, 10.0 * s, 24.0 * s)
-    off = np.float32(layer) * ramp(along, 14.0 * s, 26.0 * s)
-    # to the intertrochanteric line in front, to the middle of the neck behind
-    end = np.float32(28.0 * s) + np.float32(12.0 * s) * ramp(ahead, -0.5, 0.6)
-    slit = smooth_max(
-        np.abs(femur - off - 0.7) - 0.62,
-        np.maximum(np.maximum(along - end, -2.0 * s - socket), sleeve), 1.2,
-    )  # fmt: skip
-    rest = smooth_min(film, slit, 1.0)
-    walls = np.minimum(femur, pelvis)
-    ease = np.where(along > 10.0 * s, 0.25 + 0.75 * ramp(ahead, -0.6, 0.7), 0.1)
-    ease = np.maximum(ease * ramp(end - along, 0.0, 8.0 * s), 0.03)
-    away = np.maximum(-socket - 8.0 * s, sleeve - 6.0)
-    allowed = np.maximum(np.maximum(along - end - 2.0, femur - 5.5 - 2.5 * ramp(ahead, -0.4, 0.6)), away)
-    # what a sonographer calls the anterior recess lies over the head-neck junction, on the neck's middle line
-    side = unit(np.cross(neck, [0.0, 1.0, 0.0]))
-    aside = np.abs(np.asarray(x * side[0] + y * side[1] + z * side[2], np.float32))
-    before = np.where((along < 28.0 * s) & (aside < 9.0 * s), 1, 4)
-    index = np.where(along < 12.0 * s, 3, np.where(ahead > -0.1, before, 2)).astype(np.uint8)
-    said = (
-        f"hip cavity built from the bones: resting volume {size['resting_fluid']:g} mL, capsule from the "
-        "acetabular rim to the intertrochanteric line in front and to the middle of the neck behind",
-    )
-    return cavity_of(build, space, rest, walls, ease, allowed, index, RECESSES, size, said)
-
-
 def complete_hip(
     axes: JointAxes,
     segmented: Mapping[str, Structure],
@@ -351,7 +300,7 @@ def complete_hip(
         _cords(build, scale, front, core)
         add_hind_side(build, scale, out, core)
     say("hip: joint cavity", 0.6)
-    cavity = build.with_own_fluid(lambda: _cavity(build, neck, out, scale))
+    cavity = build.with_own_fluid(lambda: hip_cavity(build, neck, out, scale))
     say("hip: labels", 0.9)
     lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
     return finished(build, cavity, grid, 1.25, mode=mode, assumed=lines)
