@@ -38,7 +38,7 @@ LEVEL_MM = 0.2  # faces nearer than this in height are of one terrace
 LARGER = 1.6  # the next slice over the last of a round end: 2 or more (assumed)
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
 REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
-CUTS, FEW_CUTS = 14, 6  # of a shaft; where nearly the same one was cut before
+CUTS = 14  # of a shaft
 
 _AROUND = np.stack([f(np.arange(12) * np.pi / 6.0 + 0.1) for f in (np.cos, np.sin)], axis=1)
 
@@ -388,13 +388,13 @@ def hull_area(flat: Floats) -> float:
 
 
 def shaft_line(
-    bone: Bone, axis: Floats, low: float, high: float, near: Floats | None = None, count: int = CUTS
+    bone: Bone, axis: Floats, low: float, high: float, near: Floats | None = None
 ) -> tuple[Floats, Floats, float]:
     """Axis of the shaft between two heights along `axis` (absolute), through the sections' centroids.
 
     Returns a point, the unit direction (along `axis`) and the residual in mm.
     """
-    heights = np.linspace(low, high, count)
+    heights = np.linspace(low, high, CUTS)
     centers, lengths = [], []
     for loops in sections(bone, np.zeros(3), axis, heights):
         loop = main_loop(loops, near)

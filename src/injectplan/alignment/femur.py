@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import (
-    CUTS,
-    FEW_CUTS,
     Bone,
     axis_candidates,
     bitangent,
@@ -411,7 +409,7 @@ def _femur_shaft(
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft "
                 "above the condyles (needs 5 mm)"
             )
-        line = shaft_line(bone, direction, bottom, top, count=CUTS if turns is None else FEW_CUTS)
+        line = shaft_line(bone, direction, bottom, top)
         step = float(np.linalg.norm(line[1] - direction))
         if not whole and least < RUN_OFF and step > 2.0 * least:
             break

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import (
-    CUTS,
-    FEW_CUTS,
     Bone,
     main_loop,
     section,
@@ -50,8 +48,7 @@ def measure_proximal_femur(
     """
     low = float((bone.points @ axis).min())
     length = float(head.center @ axis) - low
-    count = CUTS if known is None else FEW_CUTS
-    center, up, _ = shaft_line(bone, axis, low + 0.58 * length, low + 0.80 * length, count=count)
+    center, up, _ = shaft_line(bone, axis, low + 0.58 * length, low + 0.80 * length)
     neck_center, area = _neck_center(bone, head, center, up, known)
     neck = unit(head.center - neck_center)
     angle = angle_deg(neck, -up)

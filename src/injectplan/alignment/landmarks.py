@@ -16,7 +16,12 @@ from injectplan.alignment.holes import close_slits
 from injectplan.alignment.meshes import split
 from injectplan.alignment.pelvis import PELVIS_LANDMARKS, pelvis_landmarks
 from injectplan.alignment.plafond import PILON_ABOVE_MM, AnkleFit
-from injectplan.alignment.roughness import TIBIA_SHAPE_MM, Roughness, fine_roughness_mm
+from injectplan.alignment.roughness import (
+    FINE_SHAPE_MM,
+    TIBIA_SHAPE_MM,
+    Roughness,
+    fine_roughness_mm,
+)  # fmt: skip
 from injectplan.alignment.scatter import (
     PLAFOND_EDGE_SHARE,
     PLAFOND_SD_MM,
@@ -197,6 +202,7 @@ def _surfaces(
             fine_mm=fine_roughness_mm(bone),
             shaft_mm=shafts.get(name, 0.0),
             shape_mm=TIBIA_SHAPE_MM if name == "tibia" else 0.0,
+            fine_shape_mm=FINE_SHAPE_MM.get(name, 0.0),
         )
         for name, bone in bones.items()
     }

@@ -19,7 +19,17 @@ from injectplan.alignment.ankle import measure_talus
 from injectplan.alignment.bones import Bone
 from injectplan.alignment.femur import remeasure_femur
 from injectplan.alignment.landmarks import BoneFits, landmarks_of
-from injectplan.alignment.rescans import Grid, Model, blur_mm, model_of, moved, noise_mm, steps_mm
+from injectplan.alignment.rescans import (
+    Grid,
+    Model,
+    blur_mm,
+    find_grid,
+    level_mm,
+    model_of,
+    moved,
+    noise_mm,
+    steps_mm,
+)  # fmt: skip
 from injectplan.alignment.roughness import Roughness
 from injectplan.alignment.tibia import remeasure_tibia
 from injectplan.alignment.values import Landmark
@@ -28,11 +38,14 @@ from injectplan.kernels.cast import Floats
 
 SCANS, LEAST_SCANS = 8, 4
 FLOOR_MM = 0.05  # a smoothed or thinned surface shows less roughness than it has errors
-# Scatter of errors of 2 mm length: at least this, and without a staircase a share of the fine roughness; of
-# 9 mm length: at least this, and a share of the shafts' waves. Chosen on smoothed, thinned and noisy copies
-# of two legs.
-SHORT_FLOOR_MM, SHORT_SHARE = 0.04, 0.4
+# Scatter of errors of 2 mm length: at least this under a staircase and without one, and without one a share
+# of the fine roughness; of 9 mm length: at least this, and a share of the shafts' waves. Chosen on staircased,
+# smoothed and noisy copies of one CT leg and one synthetic one (decision 0064).
+STEPPED_MM, SHORT_FLOOR_MM, SHORT_SHARE = 0.04, 0.06, 0.3
 LONG_FLOOR_MM, LONG_SHARE = 0.02, 1.4
+# Of the difference that thinning and the staircase's smoothing make to this scan: how much it is in error.
+SEEN = 0.5
+TELLING = ("femur", "tibia")  # bones large enough to tell how rough all of one scan are
 LIKE = 0.5  # a bone without a grid of its own, this rough against one that has one, was scanned on that one
 
 # Degrees for each mm of the hip bones' fine roughness: from two CT legs, label maps of 0.7 x 0.7 x 1.5 and
@@ -70,7 +83,9 @@ def repeats_of(fits: BoneFits, handed: float, seed: int = 0) -> Repeats:
         "femur": fits.femur.bone if fits.femur else None, "tibia": fits.tibia.bone if fits.tibia else None,
         "fibula": fits.fibula, "talus": fits.talus.bone if fits.talus else None,
     }  # fmt: skip
-    models = {name: model_of(bone) for name, bone in bones.items() if bone is not None}
+    given = {name: bone for name, bone in bones.items() if bone is not None}
+    grids = _grids(given, fits.surfaces)
+    models = {name: model_of(bone, grids[name]) for name, bone in given.items()}
     limb = replace(fits, extra={})
     pelvic = _pelvic(fits.surfaces)
     try:
@@ -85,10 +100,10 @@ def repeats_of(fits: BoneFits, handed: float, seed: int = 0) -> Repeats:
             drawn.append(landmarks_of(_measured(limb, _scan(models, fits.surfaces, number, seed))))
         except LandmarkError:
             continue
-    angles = _scatter(
-        [_angles(scan, handed) for scan in drawn], _angles(ref, handed), _angles(blurred, handed)
-    )
-    places = _scatter([_points(scan) for scan in drawn], _points(ref), _points(blurred))
+    known = landmarks_of(limb)
+    angles = _scatter([_angles(scan, handed) for scan in drawn],
+                      *(_angles(found, handed) for found in (ref, blurred, known)))  # fmt: skip
+    places = _scatter([_points(scan) for scan in drawn], _points(ref), _points(blurred), _points(known))
     return Repeats(
         angles={**angles, **pelvic.angles},
         landmarks={n: sd / math.sqrt(3.0) for n, sd in places.items()} | dict(pelvic.landmarks),
@@ -100,29 +115,35 @@ def _scan(
 ) -> dict[str, Bone]:
     """Every bone once more: on its grid begun elsewhere, or with other errors of its surface's size."""
     # one scan's bones are alike, and a shaft's shape may hide what another's shows
-    waves = [surfaces[name].waves_mm for name in ("femur", "tibia") if name in models]
-    long_mm = math.hypot(LONG_FLOOR_MM, LONG_SHARE * max(waves, default=0.0))
+    told = [surfaces[name] for name in TELLING if name in models]
+    grain = math.sqrt(sum(s.grain_mm**2 for s in told) / max(len(told), 1))
+    long_mm = math.hypot(LONG_FLOOR_MM, LONG_SHARE * max((s.waves_mm for s in told), default=0.0))
+    short_mm = math.hypot(SHORT_FLOOR_MM, SHORT_SHARE * grain)
     result = {}
     for i, (name, model) in enumerate(models.items()):
-        fine = surfaces[name].fine_mm if math.isfinite(surfaces[name].fine_mm) else 0.0
-        grid = model.grid or _grid_of_another(name, models, surfaces)
-        if grid is None:
-            short = math.hypot(SHORT_FLOOR_MM, SHORT_SHARE * fine)
-            height = noise_mm(model, short, long_mm, 101 * i + 7 * number + seed)
+        chance = 101 * i + 7 * number + seed
+        if model.grid is None:
+            height = noise_mm(model, short_mm, long_mm, chance)
         else:
-            height = steps_mm(model, grid, number + 3 * i)
-            height = height + noise_mm(model, SHORT_FLOOR_MM, LONG_FLOOR_MM, 101 * i + 7 * number + seed)
+            height = steps_mm(model, model.grid, number + 3 * i)
+            height = height + level_mm(model, model.grid, chance + 5000)
+            height = height + noise_mm(model, STEPPED_MM, LONG_FLOOR_MM, chance)
         result[name] = moved(model, height)
     return result
 
 
-def _grid_of_another(
-    name: str, models: Mapping[str, Model], surfaces: Mapping[str, Roughness]
-) -> Grid | None:
-    for other, model in models.items():
-        if model.grid is not None and surfaces[name].fine_mm > LIKE * surfaces[other].fine_mm:
-            return model.grid
-    return None
+def _grids(bones: Mapping[str, Bone], surfaces: Mapping[str, Roughness]) -> dict[str, Grid | None]:
+    """Every bone's grid. One scan has one: a bone too small to show it, or as rough, has the large ones'."""
+    own = {name: find_grid(bones[name]) for name in TELLING if name in bones}
+    told = next(((name, grid) for name, grid in own.items() if grid is not None), None)
+    result: dict[str, Grid | None] = {}
+    for name, bone in bones.items():
+        result[name] = own.get(name)
+        if result[name] is None and told and surfaces[name].grain_mm > LIKE * surfaces[told[0]].grain_mm:
+            result[name] = told[1]
+        elif name not in own:
+            result[name] = find_grid(bone)
+    return result
 
 
 def _measured(fits: BoneFits, bones: Mapping[str, Bone]) -> BoneFits:
@@ -142,15 +163,23 @@ def _angles(landmarks: Mapping[str, Landmark], handed: float) -> dict[str, Float
 
 
 def _scatter(
-    drawn: Sequence[Mapping[str, Floats]], ref: Mapping[str, Floats], blurred: Mapping[str, Floats]
+    drawn: Sequence[Mapping[str, Floats]],
+    ref: Mapping[str, Floats],
+    blurred: Mapping[str, Floats],
+    known: Mapping[str, Floats],
 ) -> dict[str, float]:
-    """Root mean square distance of drawn values or points from the reference's, with what blurring does."""
+    """Root mean square distance of drawn values or points from the reference's, with two biases.
+
+    They are what blurring does to the reference, and a share of what making it did to the `known` value:
+    the steps of this scan itself.
+    """
     result = {}
     for name, at in ref.items():
         squares = [float(np.sum((scan[name] - at) ** 2)) for scan in drawn if name in scan]
         if len(squares) >= LEAST_SCANS:
             bias = float(np.sum((blurred[name] - at) ** 2)) if name in blurred else 0.0
-            result[name] = math.sqrt(sum(squares) / len(squares) + bias)
+            seen = float(np.sum((known[name] - at) ** 2)) if name in known else 0.0
+            result[name] = math.sqrt(sum(squares) / len(squares) + bias + SEEN**2 * seen)
     return result
 
 

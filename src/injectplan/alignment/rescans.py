@@ -24,9 +24,12 @@ from injectplan.kernels.chance import normals, uniforms
 NEAR_COS = math.cos(math.radians(3.0))
 LEAST_SHARE = 0.03  # of the surface on the faces across a grid's axis
 MOST_FACES, SPIKE_FACES = 60_000, 3000  # that the grid is read from, and its directions
+WIDEST_MM = 8.0  # of a grid's voxels; wider terraces are no slices (assumed)
 CELL_MM, MOST_VERTICES = 2.0, 8_000  # vertices of a finer bone that share a cell are one
 WAVES = 16
 SHORT_MM, LONG_MM = 2.0, 9.0  # correlation lengths: of voxels smoothed away, and of a segmentation's waves
+TERRACE_MM = 8.0  # terraces longer than this hide what lies on them (assumed)
+LEVEL_SHARE = 0.5  # of half a slice's scatter
 FAIRED = 10  # steps that smooth a staircase away
 BLUR_MM = 2.5
 # Irrational steps that spread few phases evenly over the unit cube: powers of the root of x^4 = x + 1.
@@ -80,7 +83,7 @@ def find_grid(bone: Bone) -> Grid | None:
         third = unit(np.cross(a, b))
         axes = np.stack([a, np.cross(third, a), third])
         spacing = np.array([steps[i], steps[j], terrace_mm(middle, normal, size, third)])
-        if float(np.prod(spacing)) > 1.2 * largest:
+        if spacing.max() <= WIDEST_MM and float(np.prod(spacing)) > 1.2 * largest:
             found, largest = Grid(axes=axes, spacing_mm=spacing), float(np.prod(spacing))
     return found
 
@@ -103,9 +106,8 @@ def _spikes(normal: Floats, size: Floats) -> list[Floats]:
     return spikes
 
 
-def model_of(bone: Bone) -> Model:
-    """Return the bone thinned to cells of 2 mm, without its staircase where it has one."""
-    grid = find_grid(bone)
+def model_of(bone: Bone, grid: Grid | None = None) -> Model:
+    """Return the bone thinned to cells of 2 mm; `grid` : its staircase's, which is smoothed away."""
     points, triangles = bone.points, bone.triangles
     cell, share = np.arange(len(points)), np.ones(len(points))
     if len(points) > MOST_VERTICES:
@@ -124,7 +126,7 @@ def model_of(bone: Bone) -> Model:
     mean = coo_array((np.ones(2 * k + n), (rows, columns)), shape=(n, n)).tocsr()
     mean = csr_array(mean.multiply(1.0 / mean.sum(axis=1)[:, None]))
     if grid is not None:
-        points = _faired(points, mean, bone)
+        points = _faired(points, mean)
     thin = _with_points(replace(bone, triangles=triangles), points, mean)
     lift = ((bone.points - points[cell]) * thin.normals[cell]).sum(axis=1)
     fine = bone.points - lift[:, None] * thin.normals[cell]
@@ -137,7 +139,7 @@ def _gathered(values: Floats, cell: npt.NDArray[np.int64], share: Floats) -> Flo
     return np.stack([np.bincount(cell, share * values[:, i]) for i in range(values.shape[1])], axis=1)
 
 
-def _faired(points: Floats, mean: csr_array, bone: Bone) -> Floats:
+def _faired(points: Floats, mean: csr_array) -> Floats:
     """Taubin (1995): steps inwards and outwards in turn, which take the staircase and leave the shape."""
     for _ in range(FAIRED):
         points = points + 0.9 * (mean @ points - points)
@@ -170,6 +172,18 @@ def noise_mm(model: Model, short_mm: float, long_mm: float, seed: int) -> Floats
     if long_mm > 0.0:
         height = height + long_mm * _waves(model, LONG_MM, 4 * seed + 2)
     return height
+
+
+def level_mm(model: Model, grid: Grid, seed: int) -> Floats:
+    """Return errors of what this scan hid, one for each vertex (n,): where a surface lies along the slices.
+
+    There one terrace may hold a whole joint surface: the staircase tells neither its tilt nor its curve, only
+    that it lies within half a slice, and the same grid begun elsewhere would shift the level face as one.
+    """
+    along = np.abs(model.bone.normals @ grid.axes.T)
+    tangent = np.sqrt(np.maximum(1.0 - along**2, 0.0)) / np.maximum(along, 1e-9)
+    hidden = np.exp(-((tangent * TERRACE_MM / grid.spacing_mm) ** 2)) @ (grid.spacing_mm / math.sqrt(12.0))
+    return np.asarray(LEVEL_SHARE * hidden * _waves(model, LONG_MM, 4 * seed))
 
 
 def blur_mm(model: Model) -> Floats:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import (
-    CUTS,
-    FEW_CUTS,
     Bone,
     axis_candidates,
     bitangent,
@@ -288,9 +286,7 @@ def _tibia_shaft(
                 f"the {bone.name} shows {max(top - bottom, 0):.0f} mm of shaft below the plateau (needs 8 mm)"
             )
         before = direction
-        center, direction, residual = shaft_line(
-            bone, direction, bottom, top, count=CUTS if turns > 1 else FEW_CUTS
-        )
+        center, direction, residual = shaft_line(bone, direction, bottom, top)
         if np.linalg.norm(direction - before) < 1e-9:
             break
     return center, direction, residual
