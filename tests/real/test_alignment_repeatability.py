@@ -24,41 +24,59 @@ def bones_of(data, leg):
     return legs.leg(parts[0], parts[1], "right", leg[2], fibula_part=parts[2]), "right"
 
 
-def scanned(surface, spacing_mm, seed, aligned=False):
-    """A label map of the bone, along the patient's axes or in an orientation of its own, and back."""
+def scanned(surface, spacing_mm, seed, part, aligned=False):
+    """A label map of the bone, along the patient's axes or in one orientation for all of a scan, and back."""
     turn = np.eye(3) if aligned else Rotation.random(random_state=seed).as_matrix()
     turned = Surface(surface.vertices_mm @ turn.T, surface.triangles)
-    found = voxelised([turned], spacing_mm, shift=np.random.default_rng(seed).uniform())
+    found = voxelised([turned], spacing_mm, shift=np.random.default_rng([seed, part]).uniform())
     return Surface(found.vertices_mm @ turn, found.triangles)
 
 
 def voxels(*spacing_mm, aligned=False):
-    return lambda s, seed: scanned(s, spacing_mm, seed, aligned)
+    return lambda s, seed, part: scanned(s, spacing_mm, seed, part, aligned)
 
 
-def smooth(steps, band):
-    return lambda s, seed: surface_of(mesh_of(s).smooth_taubin(n_iter=steps, pass_band=band))
+def noise(sd_mm, reach_mm):
+    return lambda s, seed, part: rough(s, np.random.default_rng([seed, part]), sd_mm, reach_mm)
+
+
+def taubin(steps, band, before=lambda s, seed, part: s):
+    return lambda s, seed, part: surface_of(
+        mesh_of(before(s, seed, part)).smooth_taubin(n_iter=steps, pass_band=band)
+    )
+
+
+def laplace(steps, before):
+    return lambda s, seed, part: surface_of(
+        mesh_of(before(s, seed, part)).smooth(n_iter=steps, relaxation_factor=0.1)
+    )
 
 
 def thinned(share):
-    return lambda s, seed: surface_of(mesh_of(s).decimate(share))
+    return lambda s, seed, part: surface_of(mesh_of(s).decimate(share))
 
 
 thick = voxels(1.0, 1.0, 3.0)
+# None of these settings was used to choose the errors' sizes (decision 0064 names those that were).
 FAMILIES = {
     "voxels": {
-        "slices of 3 mm": thick,
-        "slices of 3 mm along the axes": voxels(1.0, 1.0, 3.0, aligned=True),
-        "slices of 1.5 mm": voxels(0.7, 0.7, 1.5),
-        "cubes of 1.5 mm": voxels(1.5, 1.5, 1.5),
-        "fine voxels": voxels(0.7, 0.4, 0.4),
+        "slices of 2.5 mm": voxels(0.8, 0.8, 2.5),
+        "slices of 3 mm along the axes": voxels(0.6, 0.6, 3.0, aligned=True),
+        "slices of 1.25 mm": voxels(0.6, 0.6, 1.25),
+        "cubes of 1.2 mm": voxels(1.2, 1.2, 1.2),
+        "cubes of 0.5 mm": voxels(0.5, 0.5, 0.5),
     },
+    # as users meet it: a label map's or a noisy scan's surface, faired by 15 to 40 passes
     "smoothing": {
-        "smoothed": smooth(30, 0.03),
-        "smoothed a little": smooth(20, 0.1),
-        "voxels smoothed": lambda s, seed: smooth(20, 0.05)(voxels(0.7, 0.7, 1.5)(s, seed), seed),
+        "slices of 1.25 mm, Taubin 15": taubin(15, 0.1, voxels(0.6, 0.6, 1.25)),
+        "slices of 2 mm, Laplace 30": laplace(30, voxels(1.0, 1.0, 2.0)),
+        "cubes of 0.9 mm, Taubin 40": taubin(40, 0.05, voxels(0.9, 0.9, 0.9)),
+        "slices of 3 mm along the axes, Taubin 25": taubin(25, 0.05, voxels(0.5, 0.5, 3.0, aligned=True)),
+        "noise of 0.25 mm, Taubin 25": taubin(25, 0.05, noise(0.25, 3.0)),
+        "noise of 0.35 mm, Laplace 15": laplace(15, noise(0.35, 5.0)),
     },
-    "thinning": {"a quarter of the triangles": thinned(0.75), "a tenth of the triangles": thinned(0.9)},
+    "smoothing alone": {"Taubin 25": taubin(25, 0.06), "Taubin 12": taubin(12, 0.1)},
+    "thinning": {"a fifth of the triangles": thinned(0.8), "a seventh of the triangles": thinned(0.86)},
 }
 MODELS = {name: model for family in FAMILIES.values() for name, model in family.items()}
 
@@ -71,7 +89,7 @@ def base(data, leg):
 def scores(data, leg, name, seed):
     """Errors over what is stated, angle → z, of one leg scanned once more."""
     bones, side = bones_of(data, leg)
-    copies = {n: MODELS[name](s, seed + k) for k, (n, s) in enumerate(bones.items())}
+    copies = {n: MODELS[name](s, seed, part) for part, (n, s) in enumerate(bones.items())}
     got = measure_alignment(copies, side)
     result = {}
     for angle, true in base(data, leg).angles.items():
@@ -89,7 +107,7 @@ def rms(values):
 def test_scans_of_one_leg_scatter_as_its_surface_says(real_data):
     z = {}
     for leg, seed in (("left", 41), ("right", 43)):
-        for name in ("slices of 3 mm", "smoothed", "a quarter of the triangles"):
+        for name in ("slices of 2.5 mm", "slices of 2 mm, Laplace 30", "a fifth of the triangles"):
             for angle, score in scores(real_data, leg, name, seed).items():
                 z.setdefault(angle, []).append(score)
     assert len(z) >= 28
@@ -98,29 +116,29 @@ def test_scans_of_one_leg_scatter_as_its_surface_says(real_data):
 
 @pytest.mark.soak
 def test_every_angle_of_many_scans_scatters_as_its_surface_says(real_data):
-    # other draws, and synthetic legs of other angles, than the errors' sizes were chosen on
-    by_angle, by_family = {}, {}
-    for k, leg in enumerate(("left", "right", (0.0, 30.0, 8.0), (30.0, 0.0, -8.0))):
+    # of the legs and settings here the right one alone was looked at when the errors' sizes were chosen
+    by_angle, by_family, by_model = {}, {}, {}
+    for k, leg in enumerate(("left", "right", (5.0, 40.0, 12.0), (20.0, 10.0, -4.0))):
         for family, models in FAMILIES.items():
             for j, name in enumerate(models):
-                for draw in range({"slices of 3 mm": 3}.get(name, 1)):
-                    found = scores(real_data, leg, name, 5000 + 100 * k + 10 * draw + 1000 * j)
-                    for angle, score in found.items():
-                        by_angle.setdefault(angle, []).append(score)
-                        by_family.setdefault(family, []).append(score)
-    print({family: round(rms(z), 2) for family, z in by_family.items()})
-    print({angle: (len(z), round(rms(z), 2)) for angle, z in by_angle.items()})
+                found = scores(real_data, leg, name, 9000 + 100 * k + 1000 * j)
+                for angle, score in found.items():
+                    by_angle.setdefault(angle, []).append(score)
+                    by_family.setdefault(family, []).append(score)
+                    by_model.setdefault(name, []).append(score)
+    for table in (by_family, by_model, by_angle):
+        print({name: (len(z), round(rms(z), 2)) for name, z in table.items()})
     assert 0.8 <= rms([x for z in by_family.values() for x in z]) <= 1.25
     for family, z in by_family.items():
-        # how little a smooth surface was smoothed is not to be seen: there it may be wider than it must
-        assert (0.5 if family == "smoothing" else 0.8) <= rms(z) <= 1.25, family
-    assert {angle: rms(z) for angle, z in by_angle.items() if not 0.3 <= rms(z) <= 1.6} == {}
+        # a surface that was smooth before it was smoothed or thinned repeats better than it can show
+        assert (0.3 if family in ("smoothing alone", "thinning") else 0.8) <= rms(z) <= 1.25, family
+    assert {angle: rms(z) for angle, z in by_angle.items() if not 0.5 <= rms(z) <= 1.5} == {}
 
 
 def test_a_rougher_surface_repeats_worse_and_a_given_landmark_tells_nothing(real_data):
     bones, side = bones_of(real_data, "left")
     clean = base(real_data, "left")
-    coarse = measure_alignment({n: thick(s, 7) for n, s in bones.items()}, side)
+    coarse = measure_alignment({n: thick(s, 7, part) for part, (n, s) in enumerate(bones.items())}, side)
     noisy = measure_alignment(
         {n: rough(s, np.random.default_rng(3), 0.5, 8.0) for n, s in bones.items()}, side
     )

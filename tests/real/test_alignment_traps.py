@@ -139,3 +139,50 @@ def test_a_real_bone_that_is_no_femur_is_refused(real_data, bone):
     for name in ("femur", "tibia"):
         with pytest.raises((LandmarkError, UnitsError)):
             measure_alignment({name: surface}, "right")
+
+
+def bumped(surface, rng, here, count):
+    """Bumps of 4 mm height and 4 mm scatter at vertices drawn from a mask: osteophytes."""
+    points, normals = surface.vertices_mm.copy(), surface.vertex_normals
+    for i in rng.choice(np.flatnonzero(here), count, replace=False):
+        off = np.linalg.norm(surface.vertices_mm - surface.vertices_mm[i], axis=1)
+        points += (4.0 * np.exp(-0.5 * (off / 4.0) ** 2) * (normals @ normals[i] > -0.2))[:, None] * normals
+    return Surface(points, surface.triangles)
+
+
+@pytest.mark.parametrize("draws", [2, pytest.param(12, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_osteophytes_are_levelled_or_said_and_counted_in(real_data, side, draws):
+    bones = ct_leg(real_data, side, WHOLE)
+    base = measure_alignment(bones, side)
+    assert "bumps" not in {notice.code for notice in base.notices}
+    p = {n: lm.position_mm for n, lm in base.landmarks.items() if lm.position_mm is not None}
+    up = p["tibial_knee_center"] - p["ankle_center"]
+    up /= np.linalg.norm(up)
+
+    def height(name, of):
+        return (bones[name].vertices_mm - p[of]) @ up
+
+    ends = {
+        "femur": (height("femur", "femoral_knee_center") < 25.0, 6),
+        "tibia": (
+            (height("tibia", "tibial_knee_center") > -20.0) | (height("tibia", "ankle_center") < 15),
+            8,
+        ),
+        "talus": (np.ones(len(bones["talus"].vertices_mm), bool), 4),
+        "fibula": (height("fibula", "ankle_center") < 20.0, 1),
+    }
+    off = {}
+    for draw in range(draws):
+        rng = np.random.default_rng([31, draw])
+        got = measure_alignment({n: bumped(s, rng, *ends[n]) for n, s in bones.items()}, side)
+        assert "bumps" in {notice.code for notice in got.notices}
+        for name in ("hka_deg", "mldfa_deg", "mpta_deg", "mldta_deg", "talar_tilt_deg",
+                     "femoral_version_deg.mechanical"):  # fmt: skip
+            measure = got.angles[name].measure
+            error = measure.value - base.angles[name].measure.value
+            off.setdefault(name, []).append((error, error / measure.sd))
+    for name, found in off.items():
+        errors, scores = np.array(found).T
+        assert np.sqrt(np.mean(scores**2)) <= 1.7, (name, found)
+    assert np.abs(np.array(off["hka_deg"])[:, 0]).max() <= 1.5

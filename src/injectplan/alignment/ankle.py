@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from injectplan.alignment.bones import Bone, main_loop, section
-from injectplan.alignment.plafond import CORE_MM, CORE_SHARE, Faces, faces_along, fit_saddle
+from injectplan.alignment.plafond import CORE_MM, CORE_SHARE, Faces, faces_along, fit_saddle, uneven_mm
 from injectplan.alignment.tibia import TibiaFit
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 
 MOST_SLOPE = 0.36  # tangent of 20 degrees
+EVEN_DOME_MM = 0.52  # residual of clean domes, which are ridged: 0.45 to 0.50 mm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -24,6 +25,7 @@ class TalusFit:
     dome: tuple[Floats, Floats]
     residual_mm: float
     edge_mm: float
+    uneven_mm: float = 0.0
 
 
 def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
@@ -57,7 +59,10 @@ def measure_talus(talus: Bone, tibia: TibiaFit) -> TalusFit:
         x = side * CORE_MM
         return np.asarray(center + x * across + (saddle[0] + saddle[1] * x) * up)
 
-    return TalusFit(bone=talus, dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm)
+    return TalusFit(
+        bone=talus, dome=(end(1.0), end(-1.0)), residual_mm=residual, edge_mm=talus.edge_mm,
+        uneven_mm=uneven_mm(talus, up, residual, EVEN_DOME_MM),
+    )  # fmt: skip
 
 
 def malleolus_tip(fibula: Bone, proximal: Floats) -> Floats | None:

@@ -302,17 +302,17 @@ def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Float
     # a steeper face is a side of the bone, as thick slices leave it
     if cap is None or cap[0] @ axis > -MOST_LEVEL:
         return np.zeros((0, 3))
-    middle, slice_mm = cap[1].mean(axis=0), _slice_mm(bone, cap[0])
-    if slice_mm > 0.0:
+    middle, step = cap[1].mean(axis=0), slice_mm(bone, cap[0])
+    if step > 0.0:
         # the surface stands half a slice outside the middle of the last one
-        ends = [middle - share * slice_mm * cap[0] for share in (0.5, 1.5)]
+        ends = [middle - share * step * cap[0] for share in (0.5, 1.5)]
         last, inner = (main_loop(section(bone, end, cap[0]), middle) for end in ends)
         if last is not None and inner is not None and inner.area_mm2 > LARGER * last.area_mm2:
             return np.zeros((0, 3))
     return cap[1]
 
 
-def _slice_mm(bone: Bone, normal: Floats) -> float:
+def slice_mm(bone: Bone, normal: Floats) -> float:
     """Distance of the terraces across this unit normal that a label map's slices leave; 0 without any."""
     middle, area = face_areas(bone)
     size = np.linalg.norm(area, axis=1)

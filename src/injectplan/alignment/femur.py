@@ -22,6 +22,7 @@ from injectplan.alignment.bones import (
     shaft_line,
     smooth_rests,
 )
+from injectplan.alignment.bumps import levelled
 from injectplan.alignment.fits import (
     Cylinder,
     Sphere,
@@ -46,6 +47,7 @@ NOTCH_HEIGHTS = np.array([0.12, 0.18, 0.24, 0.30, 0.36, 0.42])  # of the width, 
 
 CONDYLE_RADIUS_MM = (12.0, 34.0)
 MOST_TURNS = 45  # of the search for a cut shaft's axis
+MOST_BUMPS = 6  # turns in which bumps under a tangent are levelled
 RUN_OFF = 0.02  # radians: steps that were smaller than this and grow again run off (assumed)
 
 
@@ -65,7 +67,8 @@ class KneeEnd:
 class FemurFit:
     """Everything found on a femur; positions in the patient frame, mm.
 
-    The two ends of condylar lines carry the suffixes a and b: a lies along +`across`.
+    The two ends of condylar lines carry the suffixes a and b: a lies along +`across`. `bone` is without the
+    bumps on which its tangents would have rested; `bump_mm` the highest of them.
     """
 
     bone: Bone
@@ -87,6 +90,7 @@ class FemurFit:
     hip: ProximalFemur | None = None
     hip_missing: str = ""
     roughness_mm: float = 0.0
+    bump_mm: float = 0.0
 
 
 def knee_end(bone: Bone, axis: Floats) -> KneeEnd | None:
@@ -334,19 +338,27 @@ def _measure_from(
         shaft = _femur_shaft(bone, proximal, width, whole=head is not None)
     else:
         shaft = _femur_shaft(bone, again.shaft[1], width, whole=head is not None, turns=1)
-    for _ in range(8 if again is None else 2):
+    bump = 0.0 if again is None else again.bump_mm
+    for turn in range(MOST_BUMPS + 8 if again is None else 2):
         y = unit(head.center - middle) if head is not None else shaft[1]
         across, posterior, condyles = _posterior_line(bone, y, posterior, middle, width)
         distal = _distal_line(bone, y, across, middle, width)
+        if again is None and turn < MOST_BUMPS:
+            before = bone
+            bone, behind = levelled(bone, condyles, posterior, across)
+            bone, below = levelled(bone, distal, -y, across)
+            bump = max(bump, behind, below)
+            if bone is not before:
+                continue
         region = bone.points[bone.points @ y < float((bone.points @ y).min()) + 0.6 * width]
         # the notch is the condyles' own: looked at square to their distal line, not to the leg's axis
         line = unit(distal[0] - distal[1] - ((distal[0] - distal[1]) @ posterior) * posterior)
         square = np.cross(line, posterior)
         square = square if square @ y > 0 else -square
         notch = _notch_point(region, square, line, distal[1], distal[0])
-        before = middle
+        last = middle
         middle = notch + 0.25 * width * y
-        if np.linalg.norm(middle - before) < 1e-3 and np.linalg.norm(y - proximal) < 1e-5:
+        if np.linalg.norm(middle - last) < 1e-3 and np.linalg.norm(y - proximal) < 1e-5:
             break
         proximal = y
     condyles = smooth_rests(bone, condyles, posterior, across)
@@ -376,7 +388,7 @@ def _measure_from(
         cylinder=cylinder, shaft=shaft[:2], shaft_residual_mm=shaft[2],
         length_mm=float(np.ptp(bone.points @ proximal)), head=head,
         head_missing=missing, hip=hip, hip_missing=hip_missing,
-        roughness_mm=again.roughness_mm
+        bump_mm=bump, roughness_mm=again.roughness_mm
         if again is not None
         else 0.0
         if head is None

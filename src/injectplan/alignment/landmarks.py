@@ -23,6 +23,7 @@ from injectplan.alignment.roughness import (
     fine_roughness_mm,
 )  # fmt: skip
 from injectplan.alignment.scatter import (
+    BUMP_TANGENT,
     PLAFOND_EDGE_SHARE,
     PLAFOND_SD_MM,
     PLATEAU_SD_MM,
@@ -32,6 +33,7 @@ from injectplan.alignment.scatter import (
     ROUGH_PLANE,
     ROUGH_TANGENT,
     TANGENT_SD_MM,
+    UNEVEN_PLAFOND,
     center_point,
     tangent_point,
 )  # fmt: skip
@@ -170,6 +172,7 @@ def fit_bones(
             talus = measure_talus(ready["talus"], tibia)
         except LandmarkError as error:
             missing["talar_dome_medial"] = str(error)
+    notes += _bumps(femur, tibia, talus)
     pelvis = [prepare(piece, n) for n in PELVIS if n in bones for piece in split(bones[n], 0.6)]
     surfaces = _surfaces(ready, pelvis, femur, tibia)
     extra, absent = _pelvis(pelvis, femur, handed, seed)
@@ -190,6 +193,21 @@ def fit_bones(
         ),
         notices=tuple(notes), surfaces=surfaces,
     )  # fmt: skip
+
+
+def _bumps(femur: FemurFit | None, tibia: TibiaFit | None, talus: TalusFit | None) -> list[Notice]:
+    """What stands on the bones' ends and makes a line less sure."""
+    notes = []
+    for name, fit in (("femur", femur), ("tibia", tibia)):
+        if fit is not None and fit.bump_mm > 0.0:
+            why = f"bumps of up to {fit.bump_mm:.1f} mm on the {name} were levelled where its tangents rest"
+            notes.append(Notice("bumps", why, name))
+    ankle = None if tibia is None else tibia.ankle
+    for name, found in (("tibia", ankle), ("talus", talus)):
+        if found is not None and found.uneven_mm > 0.0:
+            why = f"the joint surface of the {name} at the ankle is uneven (by {found.residual_mm:.1f} mm): "
+            notes.append(Notice("bumps", why + "its line is less sure, which is counted in", name))
+    return notes
 
 
 def _surfaces(
@@ -386,7 +404,8 @@ def landmarks_of(fits: BoneFits) -> dict[str, Landmark]:
         ends = fits.talus.dome if fits.tibia_medial > 0 else fits.talus.dome[::-1]
         for name, at in zip(("talar_dome_medial", "talar_dome_lateral"), ends, strict=True):
             # the talus has no shaft to tell its roughness: one scan's bones are alike
-            sd = float(np.hypot(PLATEAU_SD_MM, ROUGH_PLAFOND * fits.tibia.roughness_mm))
+            parts = [ROUGH_PLAFOND * fits.tibia.roughness_mm, UNEVEN_PLAFOND * fits.talus.uneven_mm]
+            sd = float(np.linalg.norm([PLATEAU_SD_MM, *parts]))
             result[name] = tangent_point(
                 at, fits.tibia.proximal, sd, "line along the dome's top", "talus", fits.talus.edge_mm
             )  # fmt: skip
@@ -400,7 +419,7 @@ def _femur_landmarks(f: FemurFit, medial: float) -> dict[str, Landmark]:
     def pair(name: str, ends: tuple[Floats, Floats], normal: Floats, sd: float, method: str) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            moved = float(np.hypot(sd, ROUGH_TANGENT * f.roughness_mm))
+            moved = float(np.linalg.norm([sd, ROUGH_TANGENT * f.roughness_mm, BUMP_TANGENT * f.bump_mm]))
             result[name.format(side)] = tangent_point(at, normal, moved, method, "femoral condyles", edge)
 
     if f.head is not None:
@@ -467,7 +486,8 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
     ) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            moved = float(np.hypot(sd, ROUGH_PLANE * t.roughness_mm))
+            bump = BUMP_TANGENT * t.bump_mm if name.startswith("posterior") else 0.0
+            moved = float(np.linalg.norm([sd, ROUGH_PLANE * t.roughness_mm, bump]))
             result[name.format(side)] = tangent_point(at, normal, moved, method, group, edge)
 
     result["tibial_knee_center"] = center_point(
@@ -494,7 +514,8 @@ def _ankle_landmarks(t: TibiaFit, ankle: AnkleFit, medial: float, fibula: Bone |
     }
     if ankle.plafond is not None:
         # some 400 mm² of surface: few vertices of a coarse mesh
-        sd = float(np.linalg.norm([PLAFOND_SD_MM, PLAFOND_EDGE_SHARE * edge, ROUGH_PLAFOND * t.roughness_mm]))
+        parts = [PLAFOND_EDGE_SHARE * edge, ROUGH_PLAFOND * t.roughness_mm, UNEVEN_PLAFOND * ankle.uneven_mm]
+        sd = float(np.linalg.norm([PLAFOND_SD_MM, *parts]))
         ends = ankle.plafond if medial > 0 else ankle.plafond[::-1]
         for name, at in zip(("plafond_medial", "plafond_lateral"), ends, strict=True):
             result[name] = tangent_point(

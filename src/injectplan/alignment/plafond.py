@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.alignment.bones import Bone, face_areas, flat_end, main_loop, section, sections
+from injectplan.alignment.bones import Bone, face_areas, flat_end, main_loop, section, sections, slice_mm
 from injectplan.alignment.fits import tukey
 from injectplan.errors import LandmarkError
 from injectplan.frames import unit
@@ -26,6 +26,7 @@ MALLEOLUS_BELOW_MM = np.array([6.5, 7.5, 8.5, 9.5])  # where it stands alone and
 MALLEOLUS_MM2 = (20.0, 450.0)
 FLAT_TIP_MM2 = 35.0  # a flat face ends the malleolus: near 1 mm of it is cut (assumed)
 SCALE_MM = 2.5
+EVEN_MM = 0.3  # residual of clean plafonds: 0.18 to 0.22 mm
 MOST_SLOPE = 0.75  # of the joint surface against the shaft (37 degrees)
 
 
@@ -35,6 +36,7 @@ class AnkleFit:
 
     center : centroid of the joint surface.  plafond : two points of its line towards the malleolus, the first
     along the plateau's +`across`.  beside : unit direction towards the malleolus.  residual_mm : of the fit.
+    uneven_mm : what of it is neither a clean joint surface's nor the steps of slices.
     """
 
     center: Floats
@@ -45,6 +47,7 @@ class AnkleFit:
     beside: Floats | None
     malleolus: Floats | None
     missing: dict[str, str]
+    uneven_mm: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -96,6 +99,13 @@ def fit_saddle(
     share = float(shown[near].sum()) / (4.0 * half * half)
     residual = float(np.sqrt(np.average(off[near] ** 2, weights=shown[near]))) if near.any() else np.inf
     return c, share, residual
+
+
+def uneven_mm(bone: Bone, direction: Floats, residual_mm: float, even_mm: float) -> float:
+    """How uneven a joint surface is beyond a clean one's `even_mm`; 0 where slices across it may be why."""
+    if residual_mm <= even_mm or slice_mm(bone, direction) > 0.0:
+        return 0.0
+    return float(np.sqrt(residual_mm**2 - even_mm**2))
 
 
 def _median(values: Floats, weights: Floats) -> float:
@@ -152,7 +162,8 @@ def measure_ankle(
     first = 1.0 if side @ across > 0 else -1.0
     ends = [np.asarray(center + s * first * CORE_MM * (side + saddle[1] * y)) for s in (1.0, -1.0)]
     return AnkleFit(
-        center=center, radius_mm=radius, residual_mm=residual, pilon_center=above.centroid,
+        center=center, radius_mm=radius, residual_mm=residual,
+        uneven_mm=uneven_mm(bone, -y, residual, EVEN_MM), pilon_center=above.centroid,
         plafond=None if beside is None else (ends[0], ends[1]), beside=beside, malleolus=tip, missing=missing,
     )  # fmt: skip
 

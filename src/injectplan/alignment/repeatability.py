@@ -39,8 +39,8 @@ from injectplan.kernels.cast import Floats
 SCANS, LEAST_SCANS = 8, 4
 FLOOR_MM = 0.05  # a smoothed or thinned surface shows less roughness than it has errors
 # Scatter of errors of 2 mm length: at least this under a staircase and without one, and without one a share
-# of the fine roughness; of 9 mm length: at least this, and a share of the shafts' waves. Chosen on staircased,
-# smoothed and noisy copies of one CT leg and one synthetic one (decision 0064).
+# of the fine roughness; of 9 mm length: at least this, and a share of the shafts' waves. Chosen on
+# staircased, smoothed and noisy copies of two CT legs (decision 0064).
 STEPPED_MM, SHORT_FLOOR_MM, SHORT_SHARE = 0.04, 0.06, 0.3
 LONG_FLOOR_MM, LONG_SHARE = 0.02, 1.4
 # Of the difference that thinning and the staircase's smoothing make to this scan: how much it is in error.

@@ -35,6 +35,9 @@ ALONG_SD_MM = 2.4
 # How far a rough surface moves a landmark across it, as a share of its roughness: measured on both CT legs
 # with correlated noise of 1 mm and 5, 10, 20 mm of correlation length. The plafond's line is short.
 ROUGH_TANGENT, ROUGH_PLANE, ROUGH_PLAFOND = 1.3, 0.9, 1.7
+# The same for each mm of a bump that was levelled under a tangent, and of an uneven joint surface at the
+# ankle: 16 copies of two CT legs with bumps of 4 mm at their ends.
+BUMP_TANGENT, UNEVEN_PLAFOND = 0.4, 2.0
 EDGE_SHARE = 0.05  # assumed: a landmark's share of a coarse mesh's edge length
 
 
