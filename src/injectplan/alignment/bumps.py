@@ -1,4 +1,4 @@
-"""Osteophytes where a tangent would rest: a bump on a condyle carries the line and looks like any other bone.
+"""Osteophytes where a tangent would rest: a bump on a condyle carries the line like any other bone.
 
 About a resting point the bone is compared with a smooth surface laid through its wider surroundings, and what
 stands above it is levelled before the line is laid anew (decision 0064).

@@ -198,10 +198,11 @@ def fit_bones(
 def _bumps(femur: FemurFit | None, tibia: TibiaFit | None, talus: TalusFit | None) -> list[Notice]:
     """What stands on the bones' ends and makes a line less sure."""
     notes = []
-    for name, fit in (("femur", femur), ("tibia", tibia)):
-        if fit is not None and fit.bump_mm > 0.0:
-            why = f"bumps of up to {fit.bump_mm:.1f} mm on the {name} were levelled where its tangents rest"
-            notes.append(Notice("bumps", why, name))
+    if femur is not None and femur.bump_mm > 0.0:
+        why = (
+            f"bumps of up to {femur.bump_mm:.1f} mm on the femur's condyles were levelled under its tangents"
+        )
+        notes.append(Notice("bumps", why, "femur"))
     ankle = None if tibia is None else tibia.ankle
     for name, found in (("tibia", ankle), ("talus", talus)):
         if found is not None and found.uneven_mm > 0.0:
@@ -486,8 +487,7 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
     ) -> None:
         ends = ends if medial > 0 else ends[::-1]
         for side, at in zip(("medial", "lateral"), ends, strict=True):
-            bump = BUMP_TANGENT * t.bump_mm if name.startswith("posterior") else 0.0
-            moved = float(np.linalg.norm([sd, ROUGH_PLANE * t.roughness_mm, bump]))
+            moved = float(np.hypot(sd, ROUGH_PLANE * t.roughness_mm))
             result[name.format(side)] = tangent_point(at, normal, moved, method, group, edge)
 
     result["tibial_knee_center"] = center_point(

@@ -19,8 +19,7 @@ from injectplan.alignment.bones import (
     smooth_rests,
     view_edge,
 )  # fmt: skip
-from injectplan.alignment.bumps import levelled
-from injectplan.alignment.femur import MOST_BUMPS, knee_end
+from injectplan.alignment.femur import knee_end
 from injectplan.alignment.fits import fit_plane, frame_of
 from injectplan.alignment.plafond import AnkleFit, measure_ankle
 from injectplan.alignment.roughness import shaft_roughness_mm
@@ -42,8 +41,7 @@ class TibiaFit:
     """Everything found on a tibia; positions in the patient frame, mm.
 
     Pairs are ordered: the first lies along +`across`. `given_width_mm` is the plateau's as it was first seen,
-    `edge` holds the points on the edge of the view; `bone` is without
-    the bumps on which its posterior tangent would have rested, `bump_mm` the highest of them.
+    `edge` holds the points on the edge of the view.
     """
 
     bone: Bone
@@ -64,7 +62,6 @@ class TibiaFit:
     given_width_mm: float
     edge: Floats
     roughness_mm: float = 0.0
-    bump_mm: float = 0.0
 
     @property
     def ankle_center(self) -> Floats | None:
@@ -250,18 +247,10 @@ def _measure_from(
     back = np.cross(across, y)
     hint = overhang if anterior_hint is None else -anterior_hint
     back = back if back @ hint > 0 else -back
+    flat = np.stack([bone.points @ across, bone.points @ back], axis=1)
     s = (bone.points - knee) @ y
     slab = np.flatnonzero((s > -0.22 * width) & (s < 0.0))
-    bump = 0.0 if again is None else again.bump_mm
-    for _ in range(MOST_BUMPS if again is None else 1):
-        flat = np.stack([bone.points @ across, bone.points @ back], axis=1)
-        i, j = bitangent(flat[slab], np.array([0.0, 1.0]), float(knee @ across))
-        before = bone
-        if again is None:
-            bone, top = levelled(bone, (bone.points[slab[j]], bone.points[slab[i]]), back, across)
-            bump = max(bump, top)
-        if bone is before:
-            break
+    i, j = bitangent(flat[slab], np.array([0.0, 1.0]), float(knee @ across))
     rests = smooth_rests(bone, (bone.points[slab[j]], bone.points[slab[i]]), back, across)
 
     def on_plane(side: float) -> Floats:
@@ -275,7 +264,7 @@ def _measure_from(
         length_mm=float(np.ptp(bone.points @ y)), ankle_missing=missing, ankle=ankle,
         roughness_mm=again.roughness_mm if again is not None
         else shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
-        given_width_mm=width, edge=edge, bump_mm=bump,
+        given_width_mm=width, edge=edge,
     )  # fmt: skip
 
 
