@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from injectplan.anatomy.model import JointAxes
+from injectplan.anatomy.model import OUTSIDE, JointAxes
 from injectplan.imaging.values import LabelMap, Surface
+from injectplan.kernels.bvh import nearest_points
 
 OAI_SPACING_MM = (0.3646, 0.3646, 0.7)
 
@@ -148,3 +150,42 @@ def sheared_tube(bottom_mm, top_mm, center, radii):
     triangles += [np.column_stack([after, around, np.full(48, n - 2)])]
     triangles += [np.column_stack([48 * 59 + around, 48 * 59 + after, np.full(48, n - 1)])]
     return Surface(vertices, np.concatenate(triangles).astype(np.int32))
+
+
+def deepest_of(measured, bone, zone):
+    """The place of a zone that lies farthest from the cartilage's edge."""
+    inside = np.flatnonzero(measured.region == measured.regions.index(zone) + 1)
+    edge = cKDTree(bone.vertices_mm[measured.state == OUTSIDE]).query(bone.vertices_mm[inside])[0]
+    return bone.vertices_mm[inside[np.argmax(edge)]]
+
+
+def worn_away(labelmap, measured, bone, center_mm, radii_mm, lost, axes):
+    """Carve the outer share `lost` of a whole cartilage's thickness out of an ellipse on its bone.
+
+    Returns the label map of bone and cartilage alone, what was carved, mL, and the area on the bone, mm².
+    """
+    code = next(c for c, name in labelmap.names.items() if name == measured.name)
+    ijk = np.argwhere(labelmap.labels == code)
+    height, foot, _ = nearest_points(bone.bvh, labelmap.to_patient(ijk))
+    covered = np.isfinite(measured.thickness_mm)
+    thickness = measured.thickness_mm[covered][cKDTree(bone.vertices_mm[covered]).query(foot)[1]]
+    normal = bone.vertex_normals[np.linalg.norm(bone.vertices_mm - center_mm, axis=1) < 3.0].sum(axis=0)
+    normal /= np.linalg.norm(normal)
+    along = axes.anterior if abs(axes.anterior @ normal) < 0.9 else axes.proximal
+    along = along - (along @ normal) * normal
+    along /= np.linalg.norm(along)
+    a, b = radii_mm
+
+    def within(points):
+        off = points - center_mm
+        rho = np.hypot(off @ along / a, off @ np.cross(normal, along) / b)
+        return (rho <= 1.0) & (np.abs(off @ normal) < a)
+
+    gone = within(foot) & (height > (1.0 - lost) * thickness)
+    labels = labelmap.labels.copy()
+    labels[tuple(ijk[gone].T)] = 0
+    names = {c: name for c, name in labelmap.names.items() if name in (measured.name, measured.bone)}
+    labels[~np.isin(labels, list(names))] = 0
+    voxel_ml = abs(np.linalg.det(labelmap.affine[:3, :3])) / 1000.0
+    area = bone.vertex_areas_mm2[within(bone.vertices_mm) & (measured.state != OUTSIDE)].sum()
+    return LabelMap(affine=labelmap.affine, labels=labels, names=names), gone.sum() * voxel_ml, area

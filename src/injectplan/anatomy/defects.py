@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from injectplan.anatomy.expected import EDGE_MM, edge_distances, expected_thickness
+from injectplan.anatomy.expected import EDGE_MM, edge_distances, expected_thickness, near_to
 from injectplan.anatomy.model import (
     COVERED,
     DENUDED,
@@ -38,12 +38,14 @@ from injectplan.kernels.cast import Array, Bools, Floats
 LOSS = 0.5  # thinner than this share of what surrounds it: ICRS grade 3 begins at half the depth
 SEARCHED = 0.63  # of what is expected: less than this is looked for, so that a loss of 40 % is found
 LEAST_LOSS_MM = 0.6  # about a voxel: less, in a sheet one or two voxels thick, is the voxels' own terraces
-GROWN = 0.75  # ICRS grade 2 begins here: a patch reaches no farther
+GROWN = 0.75  # ICRS grade 2 begins here: a patch grows over less; its ramp reaches up to half-way
 RIM_MM = 4.0  # cartilage thins towards its edge; that is no defect
 GROWN_RIM_MM = 2.0  # a patch that was found farther in may come so near to the edge
 SMALLEST_MM2 = 20.0  # assumed: half the median osteochondral lesion of the talus
 OVER_MM = 0.5  # a lesion lies this near under the bone's surface where cartilage rests on it
 SHARED = 0.3  # of the smaller one's area: two defects that share so much are one finding (assumed)
+FLOOR = 0.3  # quantile of what is left that counts as a patch's floor; a tenth follows the voxels' noise
+REFITS = 2  # what was there is asked again without the loss; a third time moves nothing by over a hundredth
 RAMP_MM = 1.2  # smoothing turns a step into a ramp; half of it lies outside of a border at half its height
 FARTHEST_MM = 15.0  # a drawn centre farther from its cartilage is a mistake
 LESION_OF = {
@@ -230,23 +232,41 @@ def thickness_defects(measured: CartilageMap, bone: Surface) -> list[Defect]:
 def _by_thickness(measured: CartilageMap, bone: Surface) -> list[_Found]:
     edge = edge_distances(measured, bone)
     expected = expected_thickness(measured, bone, edge)
-    bare = measured.state == DENUDED
-    share = np.where(bare, 0.0, measured.thickness_mm / expected)
+    lost = _lost(measured, bone, expected, edge)
+    for _ in range(REFITS):
+        if not lost:
+            return []
+        expected = expected_thickness(measured, bone, edge, np.any(lost, axis=0))
+        lost = _lost(measured, bone, expected, edge)
+    found = [_loss(measured, bone, where, expected) for where in lost]
+    return sorted(found, key=lambda f: -f.defect.area_mm2)
+
+
+def _share(measured: CartilageMap, expected: Floats) -> Floats:
+    """How much of the expected thickness is left, (n,); NaN where it is not known."""
+    return np.where(measured.state == DENUDED, 0.0, measured.thickness_mm / expected)
+
+
+def _seeds(measured: CartilageMap, expected: Floats, edge: Floats) -> Bools:
+    """Where a loss begins: bare bone, and cartilage far enough from its edge that lost enough, (n,)."""
+    share = _share(measured, expected)
     thin = (share < SEARCHED) & (expected - measured.thickness_mm > LEAST_LOSS_MM)
     # a shallow one begins only where cartilage has its full thickness: on the real knee two bands of its rim
     # under the menisci were found otherwise
-    seed = bare | (thin & (edge > np.where(share < LOSS, RIM_MM, EDGE_MM - 1e-6)))
-    if not seed.any():
-        return []
-    grown = seed | ((share < GROWN) & (edge > GROWN_RIM_MM)) | (measured.state == FAILED)
-    found = []
-    for where in _patches(bone, grown, seed):
-        floor = weighted_quantile(share[where & np.isfinite(share)], _finite(bone, where, share), 0.1)
-        lost = where & ~(share >= 0.5 * (1.0 + min(floor, 2.0 * GROWN - 1.0)))
-        found += [
-            _loss(measured, bone, whole, expected) for whole in _patches(bone, _filled(bone, lost), seed)
-        ]
-    return sorted(found, key=lambda f: -f.defect.area_mm2)
+    return (measured.state == DENUDED) | (thin & (edge > np.where(share < LOSS, RIM_MM, EDGE_MM - 1e-6)))
+
+
+def _lost(measured: CartilageMap, bone: Surface, expected: Floats, edge: Floats) -> list[Bools]:
+    """Patches of lost cartilage, grown from their seeds to half-way between floor and what is expected."""
+    share, seed = _share(measured, expected), _seeds(measured, expected, edge)
+    inner, unknown = edge > GROWN_RIM_MM, measured.state == FAILED
+    result: list[Bools] = []
+    for where in _patches(bone, seed | ((share < GROWN) & inner) | unknown, seed):
+        floor = weighted_quantile(share[where & np.isfinite(share)], _finite(bone, where, share), FLOOR)
+        half = 0.5 * (1.0 + floor)
+        around = where | (near_to(bone, where, inner, RAMP_MM) & inner)
+        result += _patches(bone, _filled(bone, around & ((share < half) | unknown)), seed)
+    return result
 
 
 def _finite(bone: Surface, where: Bools, share: Floats) -> Floats:
@@ -278,16 +298,26 @@ def _loss(measured: CartilageMap, bone: Surface, where: Bools, expected: Floats)
 
 
 def _lost_ml(measured: CartilageMap, bone: Surface, where: Bools, left: Floats, expected: Floats) -> float:
-    """Volume between what is left and what is expected, over a patch and the foot of the ramp around it."""
-    depth = np.where(where, np.maximum(expected - left, 0.0), expected - left)
-    ring = np.flatnonzero((measured.state == COVERED) & ~where & np.isfinite(depth))
-    inner = cKDTree(bone.vertices_mm[where])
-    gap, _ = inner.query(bone.vertices_mm[ring], distance_upper_bound=RAMP_MM)
-    around = np.zeros(len(where), bool)
-    around[ring[np.isfinite(gap)]] = True
-    volume = patch_volume_mm3(bone, left, left + depth, where)
-    foot = patch_volume_mm3(bone, left, left + depth, around) if around.any() else 0.0
-    return (volume + max(foot, 0.0)) / 1000.0
+    """Volume between what is left and what is expected, over a patch and the foot of the ramp around it.
+
+    Bare bone ends in a step: the map ends a rim where its ramp is half as high, so the hole has its own size.
+    """
+    high = np.where(where, np.maximum(expected, left), expected)
+    ring = np.flatnonzero((measured.state == COVERED) & ~where & np.isfinite(expected))
+    patch = np.flatnonzero(where)
+    gap, nearest = cKDTree(bone.vertices_mm[patch]).query(
+        bone.vertices_mm[ring], distance_upper_bound=RAMP_MM
+    )
+    near = np.isfinite(gap)
+    ring, bare = ring[near], measured.state[patch[nearest[near]]] == DENUDED
+    low = left.copy()
+    low[ring[bare]] = 0.0
+    volume = patch_volume_mm3(bone, low, high, where)
+    foot = np.zeros(len(where), bool)
+    foot[ring[~bare]] = True
+    if foot.any():
+        volume += max(patch_volume_mm3(bone, low, high, foot), 0.0)
+    return volume / 1000.0
 
 
 def thickness_grade(measured: CartilageMap, bone: Surface, where: Bools) -> str | None:
