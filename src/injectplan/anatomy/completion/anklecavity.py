@@ -15,9 +15,11 @@ RECESSES = ("anterior", "posterior", "central")
 # how high the capsule turns over above the plafond's rim: medial, middle, lateral (13 and 22 cadavers,
 # doi:10.1002/ca.23219, PMC6890913); the ankle's table gives the heights, these their shape
 FRONT_SHAPE, BACK_SHAPE = (10.3 / 12.0, 13.5 / 12.0, 9.8 / 12.0), (8.7 / 6.2, 1.0, 3.5 / 6.2)
-TALAR_MM = 10.0  # assumed (5-10 mm): the capsule's line on the talar neck and behind, below the dome's rim
+TALAR_MM = 12.0  # below the dome's top: 5-10 mm below its front rim (assumed)
 GUTTER_MM = 1.7  # assumed: half the widest gap between talus and malleolus that fluid bridges
-OUT_MM = 12.0  # assumed: the same line, ahead of or behind the plafond's rim
+MOUTH_MM = 3.0  # assumed: how far the recesses reach before the malleoli, beyond the dome
+OUT_MM = 16.0  # assumed: the same line, ahead of or behind the plafond's rim
+BEHIND = 0.85  # assumed: thickness of the fluid behind, of that in front
 MOST_MM = 7.5  # assumed: how far the capsule gives
 
 
@@ -41,7 +43,7 @@ def _recess(build: Build, space: Space, s: float, front: bool) -> _Recess:
     low = np.float32(rim + TALAR_MM * s)
     up = np.where(z > rim, (z - np.float32(rim)) / top, (np.float32(rim) - z) / low)
     ahead = np.maximum((y - rim_y if front else rim_y - y) / np.float32(OUT_MM * s), 0)
-    out = (np.abs(x / np.float32(half)) ** 2.5 + np.abs(up) ** 2.5 + ahead**2.5) ** np.float32(0.4)
+    out = (np.abs(x / np.float32(half)) ** 3 + np.abs(up) ** 3 + ahead**3) ** np.float32(1 / 3)
     depth = (7.0 * s - y) if front else (y + 8.0 * s)
     beyond = smooth_max((out - 1) * np.minimum(top, np.float32(half)), depth, 1.5)
     return _Recess(beyond, np.asarray(1 - np.minimum(out, 1) ** 3, np.float32))
@@ -72,9 +74,10 @@ def ankle_cavity(build: Build, s: float) -> Cavity:
     bones = np.minimum(tibia, talus)
     ahead, behind = (_recess(build, space, s, front) for front in (True, False))
     rest = _film(build, space, s, tibia, talus)
-    for one in (ahead, behind):
+    for one, share in ((ahead, 1.0), (behind, BEHIND)):
         # a meniscus of fluid, thickest in its middle
-        slit = bones - np.float32(size["recess_thickness"]) * (np.float32(0.5) + np.float32(0.5) * one.middle)
+        thick = np.float32(0.5 * share * size["recess_thickness"]) * (1 + one.middle)
+        slit = bones - thick
         rest = smooth_min(rest, smooth_max(slit, one.beyond, 1.5), 0.8)
     before, after = ramp(y, 5.0 * s, 11.0 * s), ramp(y, -6.0 * s, -12.0 * s)
     # a recess stands off most in its middle and ends at its outline
@@ -90,12 +93,12 @@ def ankle_cavity(build: Build, s: float) -> Cavity:
 
 
 def _width(build: Build, s: float) -> tuple[float, float]:
-    """Middle and half width of the recesses: of the talar dome, which lies between the malleoli."""
+    """Middle and half width of the recesses: of the talar dome and the mouths of the clefts beside it."""
     talus = build.vertices("talus")
     middle = talus[np.abs(talus[:, 1]) < 8.0 * s]
     dome = middle[middle[:, 2] > middle[:, 2].max() - 6.0 * s]
     low, high = (float(np.quantile(dome[:, 0], q)) for q in (0.01, 0.99))
-    return 0.5 * (low + high), float(np.clip(0.5 * (high - low), 12.0 * s, 17.0 * s))
+    return 0.5 * (low + high), float(np.clip(0.5 * (high - low) + MOUTH_MM * s, 13.0 * s, 20.0 * s))
 
 
 def _rim(build: Build, s: float, front: bool) -> tuple[float, float]:
