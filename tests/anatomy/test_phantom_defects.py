@@ -15,7 +15,7 @@ from oracles_anatomy import deepest_of, worn_away
 
 # A sheet's rim lies within 0.15 mm of the true one: a hole of radii a and b measures up to this much smaller.
 RIM_MM = 0.15
-# Area and volume of a loss 3 mm or more inside the cartilage's edge, where none or over a voxel is left.
+# Area and volume of a loss 4 mm or more inside the cartilage's edge, where none or over a voxel is left.
 WITHIN = 0.10
 
 
