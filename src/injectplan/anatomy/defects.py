@@ -309,7 +309,7 @@ def _lost_ml(measured: CartilageMap, bone: Surface, where: Bools, left: Floats, 
         bone.vertices_mm[ring], distance_upper_bound=RAMP_MM
     )
     near = np.isfinite(gap)
-    ring, bare = ring[near], measured.state[patch[nearest[near]]] == DENUDED
+    ring, bare = ring[near], measured.state[patch[np.asarray(nearest)[near]]] == DENUDED
     low = left.copy()
     low[ring[bare]] = 0.0
     volume = patch_volume_mm3(bone, low, high, where)
