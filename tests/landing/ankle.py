@@ -17,6 +17,20 @@ def _tendon(name: str, axis: int) -> Callable[[Made], float]:
     return lambda m: m.chord(name, m.level(name, 4.0, 1.0).mean(axis=0))
 
 
+def _sharpest_turn(name: str) -> Callable[[Made], float]:
+    """By how many degrees a cord's middle line turns within 3 mm at most, below 4 cm above the joint."""
+
+    def measure(m: Made) -> float:
+        points = m.at(name)
+        heights = np.arange(points[:, 2].min() + 2.0, 40.0, 3.0)
+        middle = np.array([points[np.abs(points[:, 2] - z) < 1.0].mean(axis=0) for z in heights])
+        way = np.diff(middle, axis=0)
+        way /= np.linalg.norm(way, axis=1)[:, None]
+        return float(np.degrees(np.arccos(np.clip((way[1:] * way[:-1]).sum(axis=1), -1.0, 1.0))).max())
+
+    return measure
+
+
 def _intermalleolar(name: str) -> Callable[[Made], float]:
     """Where a cord lies on the line between the malleoli at the joint: 0 lateral, 100 medial."""
 
@@ -206,5 +220,13 @@ ANKLE: tuple[Quantity, ...] = (
             ("flexor_retinaculum", (0.6, 1.2)),
             ("superior_fibular_retinaculum", (0.7, 1.3)),
         )
+    ),
+    Quantity(
+        "ankle",
+        "great saphenous vein's sharpest turn, degrees in 3 mm",
+        ("great_saphenous_vein",),
+        _sharpest_turn("great_saphenous_vein"),
+        (0.0, 45.0),
+        "vessels bend, they do not turn corners, assumed",
     ),
 )

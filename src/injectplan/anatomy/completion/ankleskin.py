@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+from scipy import ndimage
 
 from injectplan.anatomy.completion.limb import Build
 from injectplan.anatomy.completion.solids import Grid, laid, rounded_path, smooth_max, upsample
@@ -21,6 +22,7 @@ from injectplan.kernels.cast import Floats, Floats32
 SAPHENOUS_SD_MM = 5.0  # of the nerve beside the joint's border (77 ankles); the vein's as the nerve's
 RETINACULUM_SD_MM = 3.0  # where a thickening of the fascia begins and ends (assumed)
 Shape: TypeAlias = Callable[[Grid], Floats32]
+EVEN_MM = 7.0  # along a vein's path, over which its turns are evened
 NERVE_ENDS_MM = 8.0  # above the tip of the medial malleolus, 16 ankles (PMC3215141)
 
 
@@ -43,8 +45,8 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     """Add the saphenous nerve and the great saphenous vein before it, in the deep layer of the fat."""
     size, core = build.sizes, build.kept["core"]
     top, low = float(build.grid.high_mm[2]) - 1.0, float(build.grid.low_mm[2]) + 1.0
-    # laid on the fascia from before it, a point ends 1 mm farther medial
-    at = _medial_border(build, s) - size["saphenous_nerve_from_medial"] + 1.0
+    # laid on the fascia from before it and evened, a point ends 2.5 mm farther medial
+    at = _medial_border(build, s) - size["saphenous_nerve_from_medial"] + 2.5
     tip, corner = _malleolus(build, s)
 
     def before(x: float, z: float) -> list[float]:
@@ -54,7 +56,7 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     end = float(tip[2]) + NERVE_ENDS_MM
     knots = np.array([
         [-25.0 * s, -1.0 * s, top], [-25.0 * s, 6.0 * s, 0.5 * top], before(at - 1.5 * s, 14.0 * s),
-        before(at, 0.0), before(corner[0] - 2.0, min(end, -4.0 * s)), before(corner[0], end - 8.0 * s),
+        before(at, 0.0), before(corner[0] - 0.5, min(end, -4.0 * s)), before(corner[0], end - 8.0 * s),
         [corner[0] + 3.0, corner[1] + 18.0 * s, low],
     ])  # fmt: skip
     knots = knots[knots[:, 2] >= low]
@@ -64,7 +66,13 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
     for name, radius, path in (
         ("saphenous_nerve", nerve, knots), ("great_saphenous_vein", vein, knots + apart * ahead),
     ):  # fmt: skip
-        points = laid(build.grid, rounded_path(path), core, radius + min(0.6, 0.1 * fat), push=False)
+        deep = radius + min(0.6, 0.1 * fat)
+        points = laid(build.grid, rounded_path(path), core, deep, push=False)
+        # no vessel turns a corner: what laying it bent at a knot is evened, and laid again
+        step = float(np.median(np.linalg.norm(np.diff(points, axis=0), axis=1)))
+        even = ndimage.gaussian_filter1d(points, EVEN_MM / step, axis=0, mode="nearest")
+        even[[0, -1]] = points[[0, -1]]
+        points = laid(build.grid, even, core, deep, push=False)
         if name == "saphenous_nerve":
             points = points[points[:, 2] > end]
         build.cord(name, points, radius, sd=SAPHENOUS_SD_MM)
