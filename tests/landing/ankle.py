@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from injectplan.kernels.bvh import nearest_points
-from landing.measure import Made, Quantity, by_sex, on_bone, order
+from landing.measure import Made, Quantity, by_sex, on_bone, order, sharpest_turn
 
 
 def _tendon(name: str, axis: int) -> Callable[[Made], float]:
@@ -15,20 +15,6 @@ def _tendon(name: str, axis: int) -> Callable[[Made], float]:
     if axis == 0:
         return lambda m: float(np.ptp(m.level(name, 4.0, 1.0)[:, 0]))
     return lambda m: m.chord(name, m.level(name, 4.0, 1.0).mean(axis=0))
-
-
-def _sharpest_turn(name: str) -> Callable[[Made], float]:
-    """By how many degrees a cord's middle line turns within 3 mm at most, below 4 cm above the joint."""
-
-    def measure(m: Made) -> float:
-        points = m.at(name)
-        heights = np.arange(points[:, 2].min() + 2.0, 40.0, 3.0)
-        middle = np.array([points[np.abs(points[:, 2] - z) < 1.0].mean(axis=0) for z in heights])
-        way = np.diff(middle, axis=0)
-        way /= np.linalg.norm(way, axis=1)[:, None]
-        return float(np.degrees(np.arccos(np.clip((way[1:] * way[:-1]).sum(axis=1), -1.0, 1.0))).max())
-
-    return measure
 
 
 def _intermalleolar(name: str) -> Callable[[Made], float]:
@@ -225,7 +211,7 @@ ANKLE: tuple[Quantity, ...] = (
         "ankle",
         "great saphenous vein's sharpest turn, degrees in 3 mm",
         ("great_saphenous_vein",),
-        _sharpest_turn("great_saphenous_vein"),
+        sharpest_turn("great_saphenous_vein"),
         (0.0, 45.0),
         "vessels bend, they do not turn corners, assumed",
     ),

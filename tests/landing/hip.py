@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from injectplan.kernels.bvh import all_hits, nearest_points, signed_distances
-from landing.measure import Made, Quantity, by_bmi, on_bone, order
+from landing.measure import Made, Quantity, by_bmi, on_bone, order, sharpest_turn
 
 
 def _to_joint(name: str) -> Callable[[Made], float]:
@@ -218,5 +218,13 @@ HIP: tuple[Quantity, ...] = (
         on_bone("acetabular_cartilage", "hip_bone"),
         (0.8, 2.0),
         "1.9 superolateral, 1.2 medial, assumed",
+    ),
+    Quantity(
+        "hip",
+        "femoral vein's sharpest turn, degrees in 3 mm",
+        ("femoral_vein",),
+        sharpest_turn("femoral_vein"),
+        (0.0, 45.0),
+        "vessels bend, they do not turn corners, assumed",
     ),
 )

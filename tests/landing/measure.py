@@ -132,3 +132,17 @@ def on_bone(cartilage: str, bone: str) -> Callable[[Made], float]:
         return float(outer.mean())
 
     return measure
+
+
+def sharpest_turn(name: str) -> Callable[[Made], float]:
+    """By how many degrees a cord's middle line turns within 3 mm at most, below 4 cm above the joint."""
+
+    def measure(m: Made) -> float:
+        points = m.at(name)
+        heights = np.arange(points[:, 2].min() + 2.0, 40.0, 3.0)
+        middle = np.array([points[np.abs(points[:, 2] - z) < 1.0].mean(axis=0) for z in heights])
+        way = np.diff(middle, axis=0)
+        way /= np.linalg.norm(way, axis=1)[:, None]
+        return float(np.degrees(np.arccos(np.clip((way[1:] * way[:-1]).sum(axis=1), -1.0, 1.0))).max())
+
+    return measure

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from scipy import ndimage
 
 from injectplan.anatomy.completion.limb import Build
-from injectplan.anatomy.completion.solids import Grid, laid, rounded_path, smooth_max, upsample
+from injectplan.anatomy.completion.solids import Grid, evened, laid, rounded_path, smooth_max, upsample
 from injectplan.kernels.cast import Floats, Floats32
 
 SAPHENOUS_SD_MM = 5.0  # of the nerve beside the joint's border (77 ankles); the vein's as the nerve's
@@ -69,10 +68,7 @@ def add_saphenous(build: Build, s: float, fat: float) -> None:
         deep = radius + min(0.6, 0.1 * fat)
         points = laid(build.grid, rounded_path(path), core, deep, push=False)
         # no vessel turns a corner: what laying it bent at a knot is evened, and laid again
-        step = float(np.median(np.linalg.norm(np.diff(points, axis=0), axis=1)))
-        even = ndimage.gaussian_filter1d(points, EVEN_MM / step, axis=0, mode="nearest")
-        even[[0, -1]] = points[[0, -1]]
-        points = laid(build.grid, even, core, deep, push=False)
+        points = laid(build.grid, evened(points, EVEN_MM), core, deep, push=False)
         if name == "saphenous_nerve":
             points = points[points[:, 2] > end]
         build.cord(name, points, radius, sd=SAPHENOUS_SD_MM)

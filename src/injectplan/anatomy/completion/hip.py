@@ -25,6 +25,7 @@ from injectplan.anatomy.completion.solids import (
     Grid,
     curve,
     ellipse,
+    evened,
     laid,
     rounded_path,
     smooth_min,
@@ -43,6 +44,7 @@ HEAD_MARGIN_MM = 1.0  # its thickness at the periphery (assumed, facts of the hi
 # artery runs behind the neck, the one drawn before it, as texts say: its place is not known to better.
 BUNDLE_SD_MM, CIRCUMFLEX_SD_MM = 10.0, 29.0
 MUSCLE_SD_MM = {"gluteus_medius": 12.0, "tensor_fasciae_latae": 10.0}  # the others 9
+EVEN_MM = 10.0  # along the great vessels, over which their turns are evened (assumed)
 OFF_BONE_MM = 6.0  # of the femoral vessels' walls, by the muscles that they lie on (assumed)
 _D = Dimension
 
@@ -229,7 +231,10 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         ("femoral_nerve", artery + to_nerve, nerve_r),
     ):  # fmt: skip
         # over the pubic ramus they lie on pectineus and psoas, not on bone
-        path = laid(build.grid, rounded_path(knots), build.kept["bones"], radius + OFF_BONE_MM, push=True)
+        path, bones, off = rounded_path(knots), build.kept["bones"], radius + OFF_BONE_MM
+        path = evened(laid(build.grid, path, bones, off, push=True), EVEN_MM)
+        path = evened(laid(build.grid, path, bones, off, push=True), EVEN_MM)
+        path = laid(build.grid, path, bones, off, push=True)
         build.cord(name, path, radius, sd=BUNDLE_SD_MM, bump=0)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip

@@ -304,6 +304,15 @@ def laid(grid: Grid, path: npt.ArrayLike, values: Floats32, distance_mm: float, 
     return points
 
 
+def evened(path: npt.ArrayLike, over_mm: float) -> Floats:
+    """A path with its turns spread over a length (Gaussian, SD over_mm), its ends kept: a vessel bends."""
+    points = np.array(path, np.float64)
+    step = max(float(np.median(np.linalg.norm(np.diff(points, axis=0), axis=1))), 1e-6)
+    even = ndimage.gaussian_filter1d(points, over_mm / step, axis=0, mode="nearest")
+    even[[0, -1]] = points[[0, -1]]
+    return np.asarray(even)
+
+
 def curve(z: npt.ArrayLike, knots: Sequence[tuple[float, float]] | Mapping[float, float]) -> Floats32:
     """A smooth function of one coordinate through (position, value) knots, constant beyond them."""
     from scipy.interpolate import PchipInterpolator
