@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.transform import Rotation
 
 from injectplan.anatomy.cavity import build_cavity, capacity_ml, fill_cavity
 from injectplan.anatomy.model import Cavity
 from injectplan.anatomy.threeways import volumes
 from injectplan.errors import EmptyStructureError
+from injectplan.imaging import Surface
 
 SPACING = 0.5
 
@@ -68,6 +70,40 @@ def test_three_ways_agree_with_closed_form(shape):
     assert float(np.abs(cavity.field.values[deep] - same[deep]).max()) < 0.45
     assert cavity.surface.closed
     assert cavity.surface.manifold
+
+
+def _ring(big_mm: float, small_mm: float) -> Surface:
+    """A triangulated torus about z, small radius's polygon of 96 corners."""
+    u, v = (np.arange(n) * 2 * np.pi / n for n in (240, 96))
+    around, tube = np.meshgrid(u, v, indexing="ij")
+    away = big_mm + small_mm * np.cos(tube)
+    points = np.stack([away * np.cos(around), away * np.sin(around), small_mm * np.sin(tube)], -1)
+    i, j = (g.ravel() for g in np.meshgrid(np.arange(240), np.arange(96), indexing="ij"))
+    corner = [((i + a) % 240) * 96 + (j + b) % 96 for a, b in ((0, 0), (1, 0), (1, 1), (0, 1))]
+    triangles = np.concatenate([np.stack([corner[0], corner[k], corner[k + 1]], 1) for k in (1, 2)])
+    return Surface(points.reshape(-1, 3), triangles.astype(np.int32))
+
+
+@pytest.mark.parametrize("tilted", [False, True])
+@pytest.mark.parametrize("small_mm", [1.0, 2.0, 3.0])
+def test_three_ways_agree_on_slender_rings(small_mm, tilted):
+    ring = _ring(18.0, small_mm)
+    if tilted:
+        ring = Surface(
+            Rotation.from_rotvec([0.4, 0.9, 0.2]).apply(np.array(ring.vertices_mm)), ring.triangles
+        )
+    found = volumes(ring)
+    exact = 2 * np.pi**2 * 18.0 * small_mm**2 / 1e3
+    assert found.mesh_ml == pytest.approx(exact, rel=2e-3)
+    assert found.voxel_ml == pytest.approx(found.mesh_ml, rel=5e-3)
+    assert found.ray_ml == pytest.approx(found.mesh_ml, rel=5e-3)
+
+
+def test_a_recess_wider_than_the_field_s_band_has_its_width():
+    x, y, z, origin = _grid(12.0)
+    cavity = _build(np.sqrt(x * x + y * y + z * z) - 9.0, origin, 4 / 3 * np.pi * 9.0**3 / 1e3)
+    # the deepest tenth of a ball is a ball of 0.46 of its radius, on average three quarters of that out
+    assert cavity.recesses[0].thickness_mm == pytest.approx(2 * 9.0 * (1 - 0.75 * 0.1 ** (1 / 3)), abs=0.3)
 
 
 def test_resting_volume_is_met_by_moving_the_wall():

@@ -30,6 +30,18 @@ def test_the_cavity_holds_the_fluid_and_a_normal_joint_s_folds(effusion_ml):
     assert effusion_ml + 0.5 * RESTING_ML <= cavity.resting_volume_ml <= effusion_ml + RESTING_ML + 0.3
 
 
+def test_no_tibiofemoral_space_lies_beside_the_shaft():
+    joint = _knee(60.0)
+    cavity = joint.cavity
+    names = [r.name for r in cavity.recesses]
+    for name in ("medial_tibiofemoral", "lateral_tibiofemoral"):
+        where = np.argwhere(cavity.recess_index == names.index(name) + 1)
+        points = cavity.field.origin_mm + where * cavity.field.spacing_mm - joint.axes.origin_mm
+        assert (points @ joint.axes.proximal).max() < 20.0, name
+    pouch = next(r for r in cavity.recesses if r.name == "suprapatellar")
+    assert pouch.thickness_mm > 10.0  # wider than the 6 mm that the field's band holds
+
+
 def test_what_was_segmented_lies_in_the_cavity():
     joint = _knee(8.0)
     fluid = joint.structures["synovial_fluid"].surface.vertices_mm[::5]

@@ -328,10 +328,10 @@ def _recesses(
     field: Field, index: npt.NDArray[np.uint8], names: Sequence[str], volumes_ml: Floats
 ) -> tuple[Recess, ...]:
     """Size up each named part from its voxels."""
-    result = []
+    result, deep_mm = [], _depths(field)
     for i, name in enumerate(names):
         where = np.argwhere(index == i + 1)
-        depth = field.values[tuple(where.T)].astype(np.float64)
+        depth = deep_mm[tuple(where.T)].astype(np.float64)
         points = field.origin_mm + where * field.spacing_mm
         mean = points.mean(axis=0)
         _, vectors = np.linalg.eigh(np.cov((points - mean).T) if len(points) > 3 else np.eye(3))
@@ -346,10 +346,24 @@ def _recesses(
                 normal=vectors[:, 0],
                 volume_ml=float(volumes_ml[i]),
                 thickness_mm=float(-2.0 * depth[deep].mean()),
-                extent_mm=np.ptp(along, axis=0)[::-1] + field.spacing_mm,
+                extent_mm=np.sort(np.ptp(along, axis=0))[::-1] + field.spacing_mm,
             )
         )
     return tuple(result)
+
+
+def _depths(field: Field) -> Floats32:
+    """The field, carried on beyond its band by a distance transform where the cavity is wider than that."""
+    values = field.values
+    beyond = values < np.float32(0.02 - BAND_MM)
+    if not beyond.any():
+        return values
+    box = _box_of(beyond, int(np.ceil(BAND_MM / field.spacing_mm)))
+    away, nearest = ndimage.distance_transform_edt(beyond[box], return_indices=True)
+    inner = values[box][tuple(nearest)] - away.astype(np.float32) * np.float32(field.spacing_mm)
+    result = values.copy()
+    result[box] = np.where(beyond[box], inner, values[box])
+    return result
 
 
 def capacity_ml(cavity: Cavity, most_opening_mm: float = MOST_OPENING_MM) -> float:

@@ -262,6 +262,8 @@ def _which(build: Build, x: Floats32, y: Floats32, z: Floats32) -> npt.NDArray[n
     lateral = x > 0.0
     side = np.abs(x - middle) > 28.0 * s
     result = np.where(lateral, 4, 3).astype(np.uint8)
+    # above the joint's cleft nothing is tibiofemoral: an effusion beside the shaft is the gutters'
+    result = np.where(z > 14.0 * s, np.where(lateral, 6, 5), result)
     result = np.where((y > 18.0 * s) & (z > 4.0 * s), 2, result)
     result = np.where(side & (z > 4.0 * s) & (y > -4.0 * s), np.where(lateral, 6, 5), result)
     result = np.where((y < -4.0 * s) & (z > 6.0 * s), np.where(lateral, 8, 7), result)
