@@ -267,7 +267,8 @@ def build_joint(
 
     source : a label map, or surfaces by structure name. Without the joint's two bones only what is given is
         measured, with a warning: nothing completed, no cavity, axes as in a patient lying on the back.
-    completion : "none" builds the cavity alone.  parameters : overrides of completion's defaults.
+    completion : "none" builds the cavity alone, of a knee without its patella not even that.
+    parameters : overrides of completion's defaults.
     defects : ellipses drawn on cartilage.
     image : an MR image of the same frame: the skin is taken from it where it shows it. An image that shows no
         outline, or another body than the bones, is left out with a notice.
@@ -290,8 +291,16 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
+    no_patella = kind == "knee" and "patella" not in given
+    lacking = ["patella"] if no_patella and completion == "none" and not bare else []
     skin, seen = (None, []) if image is None or bare else skin_of_image(image, given)
-    completed = uncompleted(source, given) if bare else complete_joint(
+    seen += [
+        Notice("joint-incomplete", f"{name} not given: what is given is measured; no cavity")
+        for name in lacking
+    ]
+    if not cartilage and isinstance(source, LabelMap):
+        seen.append(Notice("no-cartilage", "no cartilage was segmented: no thickness, no defects"))
+    completed = uncompleted(source, given) if bare or lacking else complete_joint(
         kind, side, axes, given, who, mode=completion, parameters=values, seed=seed, skin=skin,
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip

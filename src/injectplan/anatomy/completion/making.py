@@ -37,7 +37,8 @@ def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> Non
     missing = [n for n in names if n not in given or not len(given[n].surface.triangles)]
     if missing:
         raise EmptyStructureError(
-            f"completing a {kind} needs {', '.join(names)}; missing: {', '.join(missing)}"
+            f"completing a {kind} needs {', '.join(names)}; missing: {', '.join(missing)} "
+            "(without completion what is given is measured)"
         )
 
 
