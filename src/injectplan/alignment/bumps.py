@@ -1,7 +1,7 @@
 """Osteophytes where a tangent would rest: a bump on a condyle carries the line like any other bone.
 
 About a resting point the bone is compared with a smooth surface laid through its wider surroundings, and what
-stands above it is levelled before the line is laid anew (decision 0064).
+stands above it is levelled before the line is laid anew (decision 0079).
 """
 
 from __future__ import annotations

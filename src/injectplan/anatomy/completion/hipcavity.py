@@ -32,6 +32,7 @@ class _Places:
 
     @classmethod
     def of(cls, space: Space, neck: Floats, out: Floats) -> _Places:
+        """Return the places of a grid's points; neck, out : unit directions."""
         x, y, z = space.x, space.y, space.z
         along = np.asarray(x * neck[0] + y * neck[1] + z * neck[2], np.float32)
         ring = np.stack([x, y, z], -1) - along[..., None] * neck.astype(np.float32)
