@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -24,6 +24,8 @@ _LAYER_OF_TISSUE = {
     "skin": "skin", "subcutaneous_fat": "subcutaneous_fat", "fat": "fat_pad", "muscle": "named_muscle",
     "synovial_fluid": "fill", "water": "fill", "air": "fill", "synovium": "capsule",
 }  # fmt: skip
+CORD_LAYERS = ("vessel", "nerve", "tendon")
+CONTINUED = "_continued"  # after the name of a cord: what completion adds to one that was segmented in part
 _NO_ADDITIONS: Mapping[str, StructureInfo] = MappingProxyType({})
 
 
@@ -53,14 +55,18 @@ class StructureInfo:
 
 @cache
 def all_structures() -> Mapping[str, StructureInfo]:
-    """Return the whole vocabulary, name → structure, in the order of the file."""
+    """Return the whole vocabulary, name → structure, in the order of the file.
+
+    Beside every cord stands its continuation: what was completed of one that was segmented in part.
+    """
     table = tomllib.loads(files("injectplan").joinpath("structures.toml").read_text(encoding="utf-8"))
-    return MappingProxyType(
-        {
-            name: StructureInfo(name=name, **(entry | {"color": tuple(entry["color"])}))
-            for name, entry in table.items()
-        }
-    )
+    result = {}
+    for name, entry in table.items():
+        info = StructureInfo(name=name, **(entry | {"color": tuple(entry["color"])}))
+        result[name] = info
+        if info.layer in CORD_LAYERS:
+            result[name + CONTINUED] = replace(info, name=name + CONTINUED)
+    return MappingProxyType(result)
 
 
 def nearest_names(name: str, names: Iterable[str], n: int = 3) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from scipy import stats
 
 from injectplan.anatomy.build import build_joint
+from injectplan.anatomy.completion import complete_joint
 from injectplan.anatomy.completion.ankle import ANKLE
 from injectplan.anatomy.completion.sampling import (
+    COARSER,
     ENVELOPES,
     UNMOVED,
     Completions,
@@ -20,8 +23,9 @@ from injectplan.anatomy.completion.sampling import (
     with_spread,
 )
 from injectplan.anatomy.completion.sliding import Bones, Cover, slid
-from injectplan.anatomy.completion.solids import Frame, Grid, ball
+from injectplan.anatomy.completion.solids import Drafts, Frame, Grid, ball
 from injectplan.anatomy.model import JointModel, Structure, Subject
+from injectplan.anatomy.repair import repair_surface
 from injectplan.errors import UsageError
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import signed_distances
@@ -179,6 +183,27 @@ def test_a_ball_slides_along_a_bone_and_keeps_what_is_free_of_its_way():
     # and a body's cover holds what is moved out through it
     out, _ = slid(cord, (0.0, 0.0, 150.0), flat, room, room)
     assert np.linalg.norm(out.vertices_mm, axis=1).max() < 90.0
+
+
+def test_a_continuation_stays_where_it_joins_what_was_segmented_and_moves_far_from_it():
+    """An artery segmented below the joint: draws move its completed part by its share of the shift."""
+    joint = _ankle()
+    nothing, name = joint.axes.origin_mm, "dorsalis_pedis_artery"
+    whole = joint.structures[name]
+    height = (whole.surface.vertices_mm - nothing) @ joint.axes.proximal
+    low = (height < 0.0)[whole.surface.triangles].all(axis=1)
+    part, _ = repair_surface(Surface(whole.surface.vertices_mm, whole.surface.triangles[low]), name)
+    given = {n: s for n, s in joint.structures.items() if s.source == "segmented"}
+    cut = replace(whole, surface=part, source="segmented", placement_sd_mm=0.0)
+    made = complete_joint("ankle", "right", joint.axes, given | {name: cut}, joint.subject,
+                          drafts=Drafts(COARSER, ()))  # fmt: skip
+    partly = replace(joint, structures=made.structures)
+    drawn = sample_completions(partly, 6, 3, spacing_mm=4.0)
+    rest = partly.structures[f"{name}_continued"].surface.vertices_mm
+    away = (rest - nothing) @ joint.axes.proximal
+    spread = drawn.sd_mm[f"{name}_continued"]
+    assert spread[away < away.min() + 3.0].max() < 0.4
+    assert spread[away > away.max() - 10.0].mean() > 0.8
 
 
 def test_segmented_bones_do_not_move_and_no_draws_are_refused():

@@ -72,6 +72,25 @@ def test_nerve_artery_and_vein_lie_in_order_beside_the_atlas_s_artery(job):
     assert joint.structures["femoral_artery"].source == "segmented"
 
 
+@pytest.mark.parametrize(("name", "ends"), [("femoral_artery", 11.0), ("femoral_vein", -14.0)])
+def test_the_atlas_s_vessels_go_on_over_the_joint_where_their_meshes_end(job, name, ends):
+    joint, plan, out = job("hip_atlas")
+    rest = joint.structures[f"{name}_continued"]
+    points = _local(joint, rest.surface.vertices_mm)
+    assert points[:, 2].min() < ends  # into the mesh that was given
+    assert points[:, 2].max() > 65.0  # to the inguinal ligament
+    given = joint.structures[name].surface
+    assert contains(given.bvh, rest.surface.vertices_mm).any()
+    for bone in ("hip_bone", "femur"):
+        assert not contains(joint.structures[bone].surface.bvh, rest.surface.vertices_mm).any()
+    assert all(f"{name}_continued" in one["clearance_mm"] for one in plan["trajectories"])
+    warned = json.loads((out / "model" / "model.json").read_text())["warnings"]
+    assert [w["structure"] for w in warned if w["code"] == "segmented-in-part"] == [
+        "femoral_artery",
+        "femoral_vein",
+    ]
+
+
 def test_the_deep_fascia_holds_the_atlas_s_muscles(job):
     joint = job("hip_atlas")[0]
     fascia = joint.structures["deep_fascia"].surface

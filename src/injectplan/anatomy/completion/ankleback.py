@@ -21,7 +21,6 @@ from injectplan.anatomy.completion.solids import (
     ramp,
     rounded_path,
     smooth_max,
-    tube,
     upsample,
 )
 from injectplan.anatomy.model import PRIORITY
@@ -66,15 +65,7 @@ def _tubes(
     for path, radius in zip(paths, radii, strict=True):
         points = laid(build.grid, rounded_path(path), -core, radius + 1.0, push=True)
         smooth.append(laid(build.grid, points, bones, radius + 0.5, push=True))
-    if name in build.given:
-        return smooth
-    least = np.min([p.min(axis=0) for p in smooth], axis=0) - max(radii) - 2.0
-    most = np.max([p.max(axis=0) for p in smooth], axis=0) + max(radii) + 2.0
-    low, high = np.maximum(least, build.grid.low_mm), np.minimum(most, build.grid.high_mm)
-    grid = Grid.between(build.frame, low, high, 0.6)
-    solid = np.min([tube(grid, p, r) for p, r in zip(smooth, radii, strict=True)], axis=0)
-    if (solid < 0.0).any():
-        build.add(name, grid, solid, sd=sd, fibres=smooth[0][-1] - smooth[0][0])
+    build.add_cord(name, smooth, radii, build.grid, 0.6, sd=sd)
     return smooth
 
 

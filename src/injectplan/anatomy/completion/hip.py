@@ -218,14 +218,19 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         over(nx, size["femoral_nerve_distance"], nerve_r),
     )  # fmt: skip
     heights = np.array([72.0, 30.0, 0.0, -40.0, -120.0]) * s
-    artery = build.followed("femoral_artery", heights)
     to_vein, to_nerve = np.array([vx - ax, vy - ay, 0.0]), np.array([nx - ax, ny - ay, 0.0])
-    if artery is None:
-        drawn = np.array([[-12, -14], [-4, -3], [0, 0], [-1, -2], [-7, -8]]) * s
-        artery = np.column_stack([drawn[:, 0] + ax, drawn[:, 1] + ay, heights])
-    else:  # nerve and vein keep their order beside the artery that was segmented
+    drawn = np.array([[-12, -14], [-4, -3], [0, 0], [-1, -2], [-7, -8]]) * s
+    artery = rounded_path(np.column_stack([drawn[:, 0] + ax, drawn[:, 1] + ay, heights]))
+    beside = to_vein.copy()
+    if "femoral_artery" in build.given or "femoral_vein" in build.given:
         to_vein[1], to_nerve[1] = -1.0, 2.0
-        ax, ay = float(artery[2, 0]), float(artery[2, 1])
+    # the bundle keeps its order beside the vessel that was segmented
+    if (seen := build.course("femoral_artery", artery)) is not None:
+        artery = seen.path_mm
+    elif (seen := build.course("femoral_vein", artery + beside)) is not None:
+        artery = seen.path_mm - to_vein
+    middle = artery[int(np.argmin(np.abs(artery[:, 2])))]
+    ax, ay = float(middle[0]), float(middle[1])
     for name, knots, radius in (
         ("femoral_artery", artery, artery_r), ("femoral_vein", artery + to_vein, vein_r),
         ("femoral_nerve", artery + to_nerve, nerve_r),
@@ -235,11 +240,11 @@ def _cords(build: Build, s: float, front: float, core: Floats32) -> None:
         path = evened(laid(build.grid, path, bones, off, push=True), EVEN_MM)
         path = evened(laid(build.grid, path, bones, off, push=True), EVEN_MM)
         path = laid(build.grid, path, bones, off, push=True)
-        build.cord(name, path, radius, sd=BUNDLE_SD_MM, bump=0)
+        build.cord(name, path, radius, sd=BUNDLE_SD_MM)
     lcfa = np.array([[ax, ay - 8, -52 * s], [2 * s, 36 * s, -48 * s], [20 * s, 33 * s, -40 * s],
                      [33 * s, 26 * s, -22 * s], [38 * s, 21 * s, 2 * s]])  # fmt: skip
     radius = 0.5 * size["lateral_circumflex_femoral_artery_diameter"]
-    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=CIRCUMFLEX_SD_MM)
+    build.cord("lateral_circumflex_femoral_artery", lcfa, radius, sd=CIRCUMFLEX_SD_MM, branch=True)
     # under the inguinal ligament 1-2 cm medial of the spine, then in the deep layer of the fat
     steps = (
         (14.0, 80.0, -7.0),
@@ -298,6 +303,7 @@ def complete_hip(
         shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
         if build.skin is not None:
             core = shaped
+        build.kept["core"] = core
         say("hip: muscles, vessels and nerves", 0.3)
         _labrum(build, out, scale)
         _cartilage(build, neck, scale)

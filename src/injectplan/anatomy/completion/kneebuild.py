@@ -73,6 +73,11 @@ class Build(Making):
         result = np.minimum(result, np.minimum(self.distance("tibia"), self.shaft("tibia")[0]))
         return np.minimum(result, np.minimum(self.distance("fibula"), self.shaft("fibula")[0]))
 
+    @property
+    def free(self) -> tuple[Grid, Floats32, Floats32]:
+        """The coarse grid, the limb under the deep fascia and the distance to the bones."""
+        return self.coarse, self.solids["core"], self.bones
+
     @cached_property
     def _fluid_fronts(self) -> list[tuple[float, float]]:
         if "synovial_fluid" not in self.given:

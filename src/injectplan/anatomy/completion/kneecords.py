@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from injectplan.anatomy.completion.kneebuild import Build
-from injectplan.anatomy.completion.solids import laid, rounded_path, tube
+from injectplan.anatomy.completion.solids import laid, rounded_path
 from injectplan.kernels.cast import Floats
 
 # As an atlas's vessels lie from those drawn, root mean square (docs/explanation/joint.md). The courses follow
@@ -16,12 +16,13 @@ SAPHENOUS_SD_MM = 10.0  # of the great saphenous vein and the nerve beside it (a
 ADDUCTOR_TUBERCLE_MM = 38.0  # above the joint's centre on a knee 76 mm wide (assumed)
 
 
-def _cord(build: Build, name: str, path: Floats, diameter_mm: float, sd: float) -> None:
+def _cord(
+    build: Build, name: str, path: Floats, diameter_mm: float, sd: float, *, branch: bool = False
+) -> None:
     spacing = min(1.0, max(diameter_mm / 4.0, 0.35))
-    smooth = rounded_path(path)
-    pad = diameter_mm + 2 * spacing
-    g = build.fine(smooth.min(axis=0) - pad, smooth.max(axis=0) + pad, spacing)
-    build.add(name, g, tube(g, smooth, 0.5 * diameter_mm), sd=sd)
+    build.add_cord(
+        name, [rounded_path(path)], [0.5 * diameter_mm], build.coarse, spacing, sd=sd, branch=branch
+    )
 
 
 def _within(build: Build, path: Floats, depth_mm: float) -> Floats:
@@ -86,6 +87,7 @@ def add_cords(build: Build) -> None:
         path,
         size["superior_lateral_genicular_artery_diameter"],
         sd=4.0,
+        branch=True,
     )
     # under the skin: 31 mm medial of A (lower pole × tendon edge), 17 at the joint line, then across
     edge = m.patella_bottom + np.array([-0.5 * size["patellar_tendon_width"], 0.0, 0.0])
@@ -93,7 +95,7 @@ def add_cords(build: Build) -> None:
         [[-52, -30, 22], [-31, -8, 0], [-17.2, 0, -15], [-6, 0, -26], [14, 0, -33], [30, -10, -36.0]]
     )
     branch = laid(build.coarse, rounded_path(branch), build.solids["core"], 2.2, push=False)
-    _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0)
+    _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0, branch=True)
     _saphenous(build, low, high)
 
 

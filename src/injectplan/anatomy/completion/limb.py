@@ -22,7 +22,6 @@ from injectplan.anatomy.completion.solids import (
     ramp,
     rounded_path,
     still_grid,
-    tube,
 )  # fmt: skip
 from injectplan.anatomy.model import Cavity, Structure
 from injectplan.kernels.cast import Floats, Floats32
@@ -51,21 +50,10 @@ class Build(Making):
                 np.minimum(result, grid.distance(known.surface, band_mm), out=result)
         return result
 
-    def followed(self, name: str, heights: Floats) -> Floats | None:
-        """Middle of a segmented cord at these heights z, (n, 3); None without it.
-
-        Beyond its ends it runs on straight up and down.
-        """
-        if name not in self.given:
-            return None
-        points = self.vertices(name)
-        middles = [points[np.abs(points[:, 2] - z) < 8.0] for z in heights]
-        seen = np.array([len(m) > 3 for m in middles])
-        if not seen.any():
-            return None
-        at = np.array([m.mean(axis=0) for m, one in zip(middles, seen, strict=True) if one])
-        nearest = np.abs(np.arange(len(heights))[:, None] - np.flatnonzero(seen)).argmin(axis=1)
-        return np.column_stack([at[nearest][:, :2], heights])
+    @property
+    def free(self) -> tuple[Grid, Floats32, Floats32]:
+        """The grid, the limb under the deep fascia and the distance to the bones."""
+        return self.grid, self.kept["core"], self.kept["bones"]
 
     def band(
         self, name: str, rows: Sequence[Sequence[float]], *, sd: float, bump: int = 0, spacing_mm: float = 1.0
@@ -73,16 +61,12 @@ class Build(Making):
         """A muscle or tendon that runs along z; see `Making.bands`."""
         self.bands(name, [rows], self.grid, sd=sd, bump=bump, spacing_mm=spacing_mm)
 
-    def cord(self, name: str, knots: npt.ArrayLike, radius_mm: float, *, sd: float, bump: int = 0) -> None:
-        """A vessel or nerve: a round tube along a smooth path through knots (n, 3)."""
-        if name in self.given:
-            return
-        path = rounded_path(knots)
+    def cord(
+        self, name: str, knots: npt.ArrayLike, radius_mm: float, *, sd: float, branch: bool = False
+    ) -> None:
+        """A vessel or nerve: a round tube along a smooth path through knots (n, 3); see `Making.add_cord`."""
         fine = max(min(0.5 * radius_mm, 0.8), 0.35)
-        low = np.maximum(path.min(axis=0) - radius_mm - 2, self.grid.low_mm)
-        high = np.minimum(path.max(axis=0) + radius_mm + 2, self.grid.high_mm)
-        grid = Grid.between(self.frame, low, high, fine)
-        self.add(name, grid, tube(grid, path, radius_mm), sd=sd, bump=bump, fibres=path[-1] - path[0])
+        self.add_cord(name, [rounded_path(knots)], [radius_mm], self.grid, fine, sd=sd, branch=branch)
 
     def front_at(self, core: Floats32, x: float, z: float) -> float:
         """Foremost y inside the core at a place x, z of the joint's coordinates."""

@@ -9,21 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from injectplan.anatomy.completion import Completed, Mode
+from injectplan.anatomy.completion.courses import OVERLAP_MM, Course, course_of
 from injectplan.anatomy.completion.dimensions import Sizes
 from injectplan.anatomy.completion.fluid import LEAST_SAID_ML, parted, said_of
 from injectplan.anatomy.completion.painting import paint_labels
 from injectplan.anatomy.completion.skin import NEAR_MM, SeenSkin, laid_over, skin_of_surface, under_skin
-from injectplan.anatomy.completion.solids import OUTSIDE, Frame, Grid, curve, ellipse, smooth_max
+from injectplan.anatomy.completion.solids import (
+    OUTSIDE,
+    Frame,
+    Grid,
+    curve,
+    ellipse,
+    evened,
+    laid,
+    smooth_max,
+    tube,
+)
 from injectplan.anatomy.model import PRIORITY, Cavity, Source, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import LabelMap, Surface
-from injectplan.kernels.cast import Floats32
+from injectplan.kernels.cast import Floats, Floats32
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
-from injectplan.structures import structure
+from injectplan.structures import CONTINUED, structure
 
 SEEN_SHARE = 0.5  # from this share of the skin near the joint on, it counts as seen
 WHOLE_SHARE = 0.98
+EVEN_MM = 6.0  # along a cord's continuation, over which its turns are evened (assumed)
 _NO_LABELS = LabelMap(affine=np.eye(4), labels=np.zeros((2, 2, 2), np.uint16), names={})  # of a draft
 DEEP_LAYERS = ("named_muscle", "tendon", "vessel", "nerve")
 IN_THE_FAT = (
@@ -106,6 +118,11 @@ class Making:
             self.made["skin"] = replace(self.made["skin"], source="segmented", assumed=(self.said[-1],))
 
     @property
+    def free(self) -> tuple[Grid, Floats32, Floats32]:
+        """A grid, the limb under the deep fascia and the distance to the bones on it."""
+        raise NotImplementedError
+
+    @property
     def soft_given(self) -> tuple[str, ...]:
         """The segmented muscles, tendons, vessels and nerves that lie under the deep fascia."""
         return tuple(n for n in self.given if structure(n).layer in DEEP_LAYERS and n not in IN_THE_FAT)
@@ -132,6 +149,74 @@ class Making:
             priority=PRIORITY[info.layer] + bump, placement_sd_mm=sd, fibres=way,
             assumed=("built from the bones and published sizes",),
         )  # fmt: skip
+
+    def course(self, name: str, drawn: Floats) -> Course | None:
+        """The course of a cord that was segmented, joined to the one drawn; None where it was not segmented.
+
+        drawn : points (n, 3) in joint coordinates, about evenly apart.
+        """
+        if name not in self.given:
+            return None
+        seen = self.given[name].surface
+        return course_of(drawn, Surface(self.frame.to_joint(seen.vertices_mm), seen.triangles))
+
+    def add_cord(
+        self,
+        name: str,
+        paths: Sequence[Floats],
+        radii_mm: Sequence[float],
+        within: Grid,
+        spacing_mm: float,
+        *,
+        sd: float,
+        bump: int = 0,
+        branch: bool = False,
+    ) -> None:
+        """Make a vessel, nerve or tendon of round cords along smooth paths (n, 3), inside a grid's extent.
+
+        Of one that was segmented in part the missing part alone, as a structure beside it, which is said.
+        branch : one that ends inside the view; how far a segmented one goes is the body's own.
+        """
+        course = None if branch or len(paths) > 1 else self.course(name, paths[0])
+        if course is not None:
+            seen_mm = np.nan_to_num(course.radius_mm, nan=radii_mm[0])
+            radius = float(np.clip(seen_mm, 0.5 * radii_mm[0], 2.0 * radii_mm[0]))
+            missing = course.missing(within.low_mm, within.high_mm)
+            paths = [self.freed(name, path, radius) for path in missing]
+            radii_mm = [radius] * len(paths)
+            if paths:
+                self._tell_of(name, paths)
+            name += CONTINUED
+        elif name in self.given:
+            return
+        if not paths:
+            return
+        reach = max(radii_mm) + 2.0
+        low = np.maximum(np.min([p.min(axis=0) for p in paths], axis=0) - reach, within.low_mm)
+        high = np.minimum(np.max([p.max(axis=0) for p in paths], axis=0) + reach, within.high_mm)
+        grid = Grid.between(self.frame, low, high, spacing_mm)
+        solid = np.min([tube(grid, p, r) for p, r in zip(paths, radii_mm, strict=True)], axis=0)
+        if (solid < 0.0).any():
+            self.add(name, grid, solid, sd=sd, bump=bump, fibres=paths[0][-1] - paths[0][0])
+
+    def freed(self, name: str, path: Floats, radius_mm: float) -> Floats:
+        """A cord's path moved off the bones and to its side of the deep fascia."""
+        grid, core, bones = self.free
+        if name in IN_THE_FAT:
+            return laid(grid, path, core, radius_mm + 0.6, push=False)
+        path = laid(grid, path, -core, radius_mm + 1.0, push=True)
+        path = evened(laid(grid, path, bones, radius_mm + 0.5, push=True), EVEN_MM)
+        return laid(grid, path, bones, radius_mm + 0.5, push=True)
+
+    def _tell_of(self, name: str, paths: Sequence[Floats]) -> None:
+        """Say that a cord was segmented in part, and how much was added."""
+        added = sum(float(np.linalg.norm(np.diff(p, axis=0), axis=1).sum()) - OVERLAP_MM for p in paths)
+        said = (
+            f"{structure(name).label} was segmented over a part of this view: {added:.0f} mm of its course "
+            "are completed from where it ends"
+        )
+        self.notices.append(Notice("segmented-in-part", said, name))
+        self.said.append(said)
 
     def bands(
         self,

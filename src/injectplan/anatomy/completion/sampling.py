@@ -22,6 +22,7 @@ from scipy.special import ndtr, ndtri
 
 from injectplan.anatomy.completion import complete_joint
 from injectplan.anatomy.completion.ankle import ANKLE
+from injectplan.anatomy.completion.courses import share_of_drawn
 from injectplan.anatomy.completion.dimensions import KNEE, KNEE_FAT, Dimension
 from injectplan.anatomy.completion.hip import HIP
 from injectplan.anatomy.completion.making import IN_THE_FAT
@@ -29,11 +30,11 @@ from injectplan.anatomy.completion.sliding import MOVED_BACK_MM, Bones, Cover, k
 from injectplan.anatomy.completion.solids import Drafts, Frame
 from injectplan.anatomy.model import JointModel, Kind, Structure
 from injectplan.errors import UsageError
-from injectplan.kernels.bvh import signed_distances
+from injectplan.kernels.bvh import nearest_points, signed_distances
 from injectplan.kernels.cast import Floats, Floats32
 from injectplan.kernels.chance import hash64, normal_at, uniform_at
 from injectplan.kernels.solids import inside_grid
-from injectplan.structures import structure
+from injectplan.structures import CONTINUED, structure
 
 TABLES: Mapping[Kind, Mapping[str, Dimension]] = {"knee": KNEE, "hip": HIP, "ankle": ANKLE}
 # Fat over the joint scatters by 39 % about its mean at a given site (US, anterior thigh 10.4 ± 4.1 mm,
@@ -149,7 +150,7 @@ def moves(one: Structure) -> bool:
 
 
 def _placed(
-    made: Mapping[str, Structure], bones: Bones, index: int, seed: int
+    made: Mapping[str, Structure], given: Mapping[str, Structure], bones: Bones, index: int, seed: int
 ) -> tuple[dict[str, Structure], list[str]]:
     """Move each completed structure, or bundle, by its own shift; and the names of those that slid."""
     fat, fascia = (Cover.of(bones.frame, made[n].surface) for n in ("subcutaneous_fat", "deep_fascia"))
@@ -158,9 +159,14 @@ def _placed(
         if one.source != "completed" or name in ENVELOPES or not len(one.surface.triangles):
             result[name] = one
         elif moves(one):
-            shift = shift_of(name, one.placement_sd_mm, index, seed)
-            cover = fat if name in IN_THE_FAT else fascia
-            surface, push = slid(one.surface, shift, bones, cover, fat)
+            base = name.removesuffix(CONTINUED)
+            shift = shift_of(base, one.placement_sd_mm, index, seed)
+            cover = fat if base in IN_THE_FAT else fascia
+            share = None
+            if base != name:  # where it joins what was segmented it is sure of its place
+                away = nearest_points(given[base].surface.bvh, one.surface.vertices_mm)[0]
+                share = share_of_drawn(away)
+            surface, push = slid(one.surface, shift, bones, cover, fat, share)
             result[name] = replace(one, surface=surface)
             if push > MOVED_BACK_MM:
                 touched.append(name)
@@ -198,7 +204,7 @@ def sample_completions(
         drawn = draw_sizes(joint, i, seed)
         made = complete_joint(joint.kind, joint.side, joint.axes, given, joint.subject,
                               parameters={**fixed, **drawn}, drafts=drafts)  # fmt: skip
-        moved, touched = _placed(made.structures, bones, i, seed)
+        moved, touched = _placed(made.structures, given, bones, i, seed)
         slides.update(touched)
         draws.append({k: s for k, s in moved.items() if s.source == "completed"})
         sizes.append(drawn)

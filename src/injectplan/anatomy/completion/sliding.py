@@ -161,12 +161,17 @@ def _pushed(nodes: Floats, push: Floats, kernel: Floats) -> Floats:
 
 
 def slid(
-    surface: Surface, shift_mm: npt.ArrayLike, bones: Bones, over: Cover, skin: Cover
+    surface: Surface,
+    shift_mm: npt.ArrayLike,
+    bones: Bones,
+    over: Cover,
+    skin: Cover,
+    share: Floats | None = None,
 ) -> tuple[Surface, float]:
     """Move a surface by a shift (joint coordinates) along bones and cover; and the greatest push, mm.
 
     over : what the structure lies under (fascia, or the fat's surface); skin : what nothing may leave (the
-    fat's surface).
+    fat's surface).  share : (v,) of the shift at each vertex; None for the whole.
     """
     frame = bones.frame
     start = frame.to_joint(surface.vertices_mm)
@@ -174,6 +179,8 @@ def slid(
     nodes = start[::stride]
     move = np.asarray(shift_mm, np.float64)
     steps = max(1, int(np.ceil(np.linalg.norm(move) / STEP_MM)))
+    if share is not None:
+        move = share[::stride, None] * move
     floor = np.clip(bones.slope.at(nodes)[0], -INTO_BONE_MM, 0.0)
     roof = np.maximum(over.slope.at(nodes)[0], 0.0)  # what stood out of its cover may do so still
     apart = nodes[:, None, :] - nodes[None, :, :]
