@@ -6,11 +6,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from hip_ankle_joints import joint_points
 from injectplan.anatomy.cavity import fill_cavity
 from injectplan.anatomy.model import Cavity, JointAxes
 from injectplan.imaging import Surface
 from injectplan.kernels.bvh import nearest_points
+from whole_joints import joint_points
 
 # the synovium's turn onto the femur at the epicondyle, knee distended (PMID 34829311)
 MIDDLE_MM = {"lateral": 27.4, "medial": 17.4}

@@ -7,7 +7,6 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hip_ankle_joints import BONES
 from injectplan.anatomy.axes import joint_axes
 from injectplan.anatomy.build import structures_of_surfaces
 from injectplan.anatomy.cartilage import CARRIERS, thickness_along
@@ -19,6 +18,7 @@ from injectplan.anatomy.completion.solids import Frame, Grid
 from injectplan.anatomy.model import Subject
 from injectplan.kernels.bvh import contains
 from injectplan.phantoms import make_phantom
+from injectplan.structures import structure
 
 MEANS = {"femoral_head_cartilage_thickness": 1.8, "acetabular_cartilage_thickness": 1.2}
 
@@ -61,7 +61,7 @@ def test_no_thicker_than_two_deviations_above_the_mean_and_none_in_a_gap_too_wid
 @cache
 def completed(kind, sex="female"):
     phantom = make_phantom(kind, {"spacing_mm": 3.0, "slice_mm": 3.0})
-    bones = {n: s for n, s in phantom.surfaces.items() if n in BONES}
+    bones = {n: s for n, s in phantom.surfaces.items() if structure(n).risk == "bone"}
     axes = joint_axes(kind, "right", bones)
     given = structures_of_surfaces(bones)
     return axes, complete_joint(kind, "right", axes, given, Subject(bmi=25.0, sex=sex)), phantom
@@ -112,9 +112,11 @@ def test_no_completed_cartilage_reaches_into_the_other_bone():
 
 def test_what_was_segmented_stays():
     phantom = make_phantom("ankle", {"spacing_mm": 3.0, "slice_mm": 3.0})
-    kept = {n: s for n, s in phantom.surfaces.items() if n in BONES or n == "talar_cartilage"}
+    kept = {
+        n: s for n, s in phantom.surfaces.items() if structure(n).risk == "bone" or n == "talar_cartilage"
+    }
     given = structures_of_surfaces(kept)
-    axes = joint_axes("ankle", "right", {n: s for n, s in kept.items() if n in BONES})
+    axes = joint_axes("ankle", "right", {n: s for n, s in kept.items() if structure(n).risk == "bone"})
     made = complete_joint("ankle", "right", axes, given, Subject(bmi=25.0))
     assert made.structures["talar_cartilage"] is given["talar_cartilage"]
     assert made.structures["tibial_plafond_cartilage"].source == "completed"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hip_ankle_joints import completed, joint_points
 from injectplan.anatomy.cavity import fill_cavity
 from injectplan.anatomy.completion.ankle import complete_ankle
 from injectplan.anatomy.model import Subject
 from injectplan.errors import EmptyStructureError
 from injectplan.kernels.bvh import contains
+from whole_joints import completed, joint_points
 
 
 @pytest.fixture(scope="module")

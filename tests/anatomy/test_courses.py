@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hip_ankle_joints import completed, joint_points
-from injectplan.anatomy.axes import joint_axes
 from injectplan.anatomy.completion import complete_joint
 from injectplan.anatomy.completion.courses import (
     FADES_MM,
@@ -16,12 +14,12 @@ from injectplan.anatomy.completion.courses import (
     share_of_drawn,
 )
 from injectplan.anatomy.completion.solids import Drafts, Frame, Grid, tube
-from injectplan.anatomy.model import PRIORITY, Structure, Subject
+from injectplan.anatomy.model import Structure, Subject
 from injectplan.anatomy.repair import repair_surface
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import nearest_points, signed_distances
-from injectplan.phantoms import make_phantom
 from injectplan.structures import structure
+from whole_joints import completed, joint_points
 
 STILL = Frame(np.zeros(3), np.eye(3))
 Z = np.arange(-100.0, 100.5, 2.0)
@@ -95,20 +93,6 @@ def test_a_continuation_is_sure_at_the_join_and_as_unsure_as_a_drawn_course_far_
     assert share == pytest.approx([0.0, np.sqrt(1.0 - np.exp(-2.0)), 1.0], abs=1e-9)
 
 
-def _knee():
-    phantom = make_phantom("knee", {"spacing_mm": 3.0, "slice_mm": 3.0})
-    given = {}
-    for name, surface in phantom.surfaces.items():
-        info = structure(name)
-        given[name] = Structure(
-            name=name, surface=surface, tissue=info.tissue, risk=info.risk, source="segmented",
-            priority=PRIORITY[info.layer],
-        )  # fmt: skip
-    bones = {n: s for n, s in phantom.surfaces.items() if structure(n).risk == "bone"}
-    axes = joint_axes("knee", "right", bones)
-    return axes, _again("knee", axes, given)
-
-
 def _again(kind, axes, given):
     return complete_joint(kind, "right", axes, given, Subject(bmi=25.0, sex="female"), drafts=Drafts(1.6, ()))
 
@@ -134,7 +118,7 @@ def _lower_part(axes, whole, cut):
     ],
 )
 def test_a_vessel_cut_in_two_is_completed_where_it_was(kind, cuts):
-    axes, whole = _knee() if kind == "knee" else completed(kind, "right", 25.0)
+    axes, whole = completed(kind, "right", 25.0)
     given = {n: s for n, s in whole.structures.items() if s.source == "segmented"}
     parts = {name: _lower_part(axes, whole.structures[name], cut) for name, cut in cuts.items()}
     made = _again(kind, axes, given | parts)

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hip_ankle_joints import joint_points
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.model import JointModel, Subject
 from injectplan.kernels.bvh import contains, first_hits, nearest_points
 from injectplan.phantoms import make_phantom
+from whole_joints import joint_points
 
 RESTING_ML = 7.0
 

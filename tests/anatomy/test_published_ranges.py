@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hip_ankle_joints import completed, joint_points
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.model import JointModel, Subject
 from injectplan.kernels.bvh import contains, first_hits, nearest_points, signed_distances
 from injectplan.phantoms import make_phantom
+from whole_joints import completed, joint_points
 
 # (BMI, sex, size): a lean man, a woman of normal weight, an obese woman
 PEOPLE = ((22.0, "male", 1.08), (27.0, "female", 0.95), (35.0, "female", 1.0))

@@ -6,12 +6,12 @@ import hashlib
 
 import pytest
 
-from hip_ankle_joints import completed
 from injectplan.anatomy.build import build_joint
 from injectplan.anatomy.cavity import capacity_ml, fill_cavity
 from injectplan.anatomy.model import JointModel, Subject
 from injectplan.kernels._jit import set_threads
 from injectplan.phantoms import make_phantom
+from whole_joints import completed
 
 COARSE = {"spacing_mm": 1.5, "slice_mm": 1.5, "shaft_mm": 45.0, "effusion_ml": 4.0}
 

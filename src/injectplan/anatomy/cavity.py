@@ -73,6 +73,14 @@ def counted_ml(values: Floats32, level: float, spacing_mm: float) -> float:
     return float(part.sum(dtype=np.float64)) * spacing_mm**3 / 1e3
 
 
+def halved(below: Callable[[float], bool], low: float, high: float, rounds: int) -> tuple[float, float]:
+    """Narrow an interval about the place up to which `below` holds, to half of it a round."""
+    for _ in range(rounds):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if below(middle) else (low, middle)
+    return low, high
+
+
 def _largest(inside: Bools) -> Bools:
     """The largest connected part of a mask (26 neighbours)."""
     labels, count = ndimage.label(inside, structure=np.ones((3, 3, 3), bool))

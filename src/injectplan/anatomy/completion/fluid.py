@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from injectplan.anatomy.cavity import counted_ml
+from injectplan.anatomy.cavity import counted_ml, halved
 from injectplan.anatomy.completion.solids import Frame
 from injectplan.anatomy.model import Cavity, Structure
 from injectplan.imaging.values import Surface
@@ -51,12 +51,8 @@ def with_fluid(
     def thinned(by_mm: float) -> Floats32:
         return np.asarray(np.maximum(rest + np.float32(by_mm) * share, free), np.float32)
 
-    low, high = 0.0, 2.5
-    for _ in range(8):
-        middle = 0.5 * (low + high)
-        full = counted_ml(thinned(middle), 0.0, spacing_mm) > resting_ml
-        low, high = (middle, high) if full else (low, middle)
-    joined = np.minimum(rest + np.float32(high) * share, seen)
+    by_mm = halved(lambda by: counted_ml(thinned(by), 0.0, spacing_mm) > resting_ml, 0.0, 2.5, 8)[1]
+    joined = np.minimum(rest + np.float32(by_mm) * share, seen)
     both, alone = (counted_ml(np.maximum(values, free), 0.0, spacing_mm) for values in (joined, seen))
     return joined, max(resting_ml, both), alone
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.anatomy.cavity import counted_ml
+from injectplan.anatomy.cavity import counted_ml, halved
 from injectplan.anatomy.completion.limb import Build, Space, cavity_of
 from injectplan.anatomy.completion.solids import ramp, smooth_max, smooth_min
 from injectplan.anatomy.model import Cavity
@@ -72,11 +72,11 @@ def hip_cavity(build: Build, neck: Floats, out: Floats, s: float) -> Cavity:
         far = np.maximum(beyond, np.maximum(at.along - end, np.where(held < 0, held, LOOSE * held)))
         return smooth_min(socket, smooth_max(np.abs(femur - off - half - 0.05) - half, far, 1.2), 1.0)
 
-    low, high = 0.0, 1.0
-    for _ in range(5):
-        share = 0.5 * (low + high)
+    def has_room(share: float) -> bool:
         volume = counted_ml(np.maximum(filled(share), 0.05 - walls), 0.0, space.grid.spacing_mm)
-        low, high = (low, share) if volume > size["resting_fluid"] else (share, high)
+        return volume <= size["resting_fluid"]
+
+    low, high = halved(has_room, 0.0, 1.0, 5)
     ease = np.where(at.along > 10.0 * s, 0.25 + 0.75 * ramp(at.ahead, -0.6, 0.7), 0.1)
     ease = np.maximum(ease * ramp(end - at.along, 0.0, 8.0 * s), 0.03)
     away = np.maximum(-at.socket - 8.0 * s, sleeve - 6.0)

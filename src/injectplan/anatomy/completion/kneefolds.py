@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.anatomy.cavity import counted_ml
+from injectplan.anatomy.cavity import counted_ml, halved
 from injectplan.anatomy.completion.kneebuild import Build
 from injectplan.anatomy.completion.solids import curve_of, ramp, smooth_max, smooth_min
 from injectplan.kernels.cast import Floats32
@@ -115,11 +115,12 @@ def resting(
         found.film[near], found.beyond[near], found.low, found.high[near], found.hung[near], found.z[near]
     )
     at, gives, room = others[near], give[near], free[near]
-    low, high = 0.0, 1.0
-    for _ in range(7):
-        by = 0.5 * (low + high)
-        full = counted_ml(np.maximum(_emptied(some, at, gives, by), room), 0.0, spacing_mm) > resting_ml
-        low, high = (by, high) if full else (low, by)
+
+    def too_full(by: float) -> bool:
+        left = np.maximum(_emptied(some, at, gives, by), room)
+        return counted_ml(left, 0.0, spacing_mm) > resting_ml
+
+    low, high = halved(too_full, 0.0, 1.0, 7)
     return _emptied(found, others, give, 0.5 * (low + high))
 
 

@@ -1,4 +1,4 @@
-"""Shared by the tests of hip and ankle completion: a phantom completed once per parameters."""
+"""Shared by the tests of completion: a phantom completed once per parameters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from injectplan.anatomy.model import PRIORITY, Structure, Subject
 from injectplan.phantoms import make_phantom
 from injectplan.structures import structure
 
-BONES = ("femur", "hip_bone", "tibia", "talus", "fibula", "calcaneus")
-
 
 @cache
 def completed(kind: str, side: str, bmi: float):
@@ -26,7 +24,7 @@ def completed(kind: str, side: str, bmi: float):
             name=name, surface=surface, tissue=info.tissue, risk=info.risk, source="segmented",
             priority=PRIORITY[info.layer],
         )  # fmt: skip
-    axes = joint_axes(kind, side, {n: s for n, s in phantom.surfaces.items() if n in BONES})
+    axes = joint_axes(kind, side, {n: s for n, s in phantom.surfaces.items() if structure(n).risk == "bone"})
     return axes, complete_joint(kind, side, axes, given, Subject(bmi=bmi, sex="female"))
 
 
