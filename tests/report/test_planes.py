@@ -7,7 +7,7 @@ import pytest
 
 from injectplan.imaging.values import LabelMap
 from injectplan.report.html import by_subject
-from injectplan.report.planes import sample_labels
+from injectplan.report.planes import HIGH_MM, WIDE_MM, places_of, sample_labels
 
 
 def labelled(values: np.ndarray, names: dict[int, str]) -> LabelMap:
@@ -70,3 +70,24 @@ def test_a_mirrored_map_gives_the_mirrored_cut(axis: int) -> None:
         sample_labels(labelled(values, names), points),
         sample_labels(labelled(np.flip(values, axis), names), flipped),
     )
+
+
+def test_numbers_stand_on_their_structures_and_never_on_one_another():
+    rng = np.random.default_rng(3)
+    seeds = rng.uniform(0, 200, (60, 2))
+    row, column = np.mgrid[0:200, 0:200]
+    away = (row[..., None] - seeds[:, 0]) ** 2 + (column[..., None] - seeds[:, 1]) ** 2
+    cut = (1 + np.argmin(away, axis=-1)).astype(np.uint16)  # 60 cells, some thin
+    half, step = 50.0, 0.5
+    places = places_of(cut, range(1, 80), half, step)
+    assert len(places) > 45
+    for value, place in places.items():
+        r, c = round((half - place.at[1]) / step), round((place.at[0] + half) / step)
+        assert cut[r, c] == value
+        assert max(np.abs(place.text)) < half
+    texts = np.array([p.text for p in places.values()])
+    apart = np.abs(texts[:, None] - texts[None]) / [WIDE_MM, HIGH_MM]
+    apart = np.hypot(apart[..., 0], apart[..., 1])[~np.eye(len(texts), dtype=bool)]
+    assert apart.min() >= 1.0
+    widest = max(places, key=lambda v: (cut == v).sum())
+    assert places[widest].at == places[widest].text  # written inside where there is room

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -25,6 +27,7 @@ Labels = npt.NDArray[np.uint16]
 EDGE_SHADE = 0.72  # a border between two structures is drawn this much darker
 ROOM_MM = 2.6  # a number stands inside what is this wide around it, else beside it
 ASIDE_MM = 6.0
+WIDE_MM, HIGH_MM = 6.5, 4.5  # between the middles of two numbers, across and up
 
 
 def label_plane(
@@ -99,8 +102,9 @@ def three_planes(
                 axis.plot(ends @ across, ends @ up, color="white", lw=3.2, solid_capstyle="round")
                 axis.plot(ends @ across, ends @ up, color=NEEDLE_COLOUR, lw=1.8, solid_capstyle="round")
                 axis.plot(ends[1] @ across, ends[1] @ up, "o", ms=4, mfc="white", mec=NEEDLE_COLOUR)
-            for number, value in enumerate(names, start=1):
-                _number(axis, values == value, str(number), half_mm, step_mm)
+            numbers = {value: str(number) for number, value in enumerate(names, start=1)}
+            for value, place in places_of(values, list(names), half_mm, step_mm).items():
+                _number(axis, place, numbers[value])
             _decorate(axis, title, words, half_mm)
         handles = [
             Patch(facecolor=colour_of(n), edgecolor="0.4", lw=0.4, label=f"{i} {n.replace('_', ' ')}")
@@ -119,24 +123,76 @@ def _in_order(joint: JointModel, cut: list[Labels]) -> dict[int, str]:
     return dict(sorted(shown, key=lambda item: (order.get(item[1], len(order)), item[1])))
 
 
-def _number(axis: Axes, where: npt.NDArray[np.bool_], number: str, half_mm: float, step_mm: float) -> None:
-    """Write a structure's number into the widest place of its cut, or beside it where there is no room."""
-    if not where.any():
-        return
-    depth = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1]
+@dataclass(frozen=True)
+class Place:
+    """Where a structure's number stands, mm right and up of the picture's middle.
+
+    at : a point of the structure.  text : where the number is written, at `at` or beside it.
+    """
+
+    at: tuple[float, float]
+    text: tuple[float, float]
+
+
+def places_of(cut: Labels, values: Sequence[int], half_mm: float, step_mm: float) -> dict[int, Place]:
+    """Return where the numbers of structures stand in a cut, the widest structures first; none over another.
+
+    cut : (rows, columns) of a square picture 2·half_mm wide.  A structure without a free place is left out:
+    its colour stands in the legend.
+    """
+    depths = {}
+    for value in values:
+        where = cut == value
+        if where.any():
+            depths[value] = ndimage.distance_transform_edt(np.pad(where, 1))[1:-1, 1:-1] * step_mm
+    # the words at the picture's sides and its scale are there already
+    taken = [(0.0, 0.94 * half_mm), (0.0, -0.94 * half_mm), (0.7 * half_mm, -0.86 * half_mm)]
+    found: dict[int, Place] = {}
+    for value in sorted(depths, key=lambda v: (-float(depths[v].max()), v)):
+        place = _free(depths[value], taken, half_mm, step_mm)
+        if place is not None:
+            found[value] = place
+            taken.append(place.text)
+    return found
+
+
+def _free(
+    depth: Floats, taken: Sequence[tuple[float, float]], half_mm: float, step_mm: float
+) -> Place | None:
+    """The widest free place of a structure for its number, or a free one beside it."""
+    rows, columns = depth.shape
+    x = -half_mm + step_mm * np.arange(columns)[None, :]
+    y = half_mm - step_mm * np.arange(rows)[:, None]
+    apart = np.min([np.hypot((x - a) / WIDE_MM, (y - b) / HIGH_MM) for a, b in taken], axis=0)
+    inside = np.where(apart >= 1.0, depth, 0.0)
+    row, column = np.unravel_index(int(np.argmax(inside)), depth.shape)
+    if inside[row, column] >= ROOM_MM:
+        at = (float(x[0, column]), float(y[row, 0]))
+        return Place(at, at)
     row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    x, y = -half_mm + column * step_mm, half_mm - row * step_mm
+    at = (float(x[0, column]), float(y[row, 0]))
+    turn = 1.0 if at[0] > 0 else -1.0  # towards the picture's middle first, so that it stays in view
+    for far in (1.0, 1.5, 2.0):
+        for angle in (150.0, 210.0, 100.0, 260.0, 60.0, 300.0, 0.0):
+            a = at[0] + far * ASIDE_MM * turn * np.cos(np.radians(angle))
+            b = at[1] + far * ASIDE_MM * np.sin(np.radians(angle))
+            near = min(np.hypot((a - p) / WIDE_MM, (b - q) / HIGH_MM) for p, q in taken)
+            if near >= 1.0 and max(abs(a), abs(b)) < half_mm - HIGH_MM:
+                return Place(at, (float(a), float(b)))
+    return None
+
+
+def _number(axis: Axes, place: Place, number: str) -> None:
+    """Write a structure's number at its place, with a line to the structure where it stands beside."""
     style: dict[str, Any] = {
         "color": "white", "fontsize": 6.5, "ha": "center", "va": "center", "clip_on": True,
         "path_effects": [withStroke(linewidth=1.8, foreground="black")],
     }  # fmt: skip
-    if depth[row, column] * step_mm >= ROOM_MM:
-        axis.text(x, y, number, **style)
+    if place.at == place.text:
+        axis.text(*place.text, number, **style)
         return
-    # towards the picture's middle, so that it stays in view
-    aside = -ASIDE_MM if x > 0 else ASIDE_MM
     axis.annotate(
-        number, (x, y), (x + aside, y + ASIDE_MM / 2),
+        number, place.at, place.text,
         arrowprops={"arrowstyle": "-", "color": "white", "lw": 0.6, "shrinkA": 2, "shrinkB": 0}, **style,
     )  # fmt: skip
 
