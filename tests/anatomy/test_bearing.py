@@ -28,7 +28,7 @@ def between_balls(gap_mm: float, sd_mm: float = 0.3):
     frame = Frame(np.zeros(3), np.eye(3))
     grid = Grid.between(frame, [-28.0] * 3, [28.0] * 3, 0.5)
     r = np.sqrt(grid.x**2 + grid.y**2 + grid.z**2)
-    build = Making(frame, Sizes(MEANS, ()), {})
+    build = Making(frame, Sizes(MEANS), {})
     size = Dimension(1.5, sd_mm, 0.5, 3.0, "")
     bear(
         build,

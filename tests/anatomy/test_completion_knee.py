@@ -50,9 +50,15 @@ def test_fat_grows_with_weight_and_is_thicker_in_women():
         assert woman == pytest.approx(1.3 * table[1])
 
 
-def test_every_default_is_listed_and_a_given_value_is_not():
+def test_every_default_that_was_read_is_listed_and_a_given_value_is_not():
     sizes = knee_sizes(Subject(), {"recess_thickness": 3.0})
     assert sizes["recess_thickness"] == 3.0
+    assert sizes.assumed == ()
+    assert sizes["patella_fat"] == sizes.values["patella_fat"]
+    fat, *why = (line.split(" ")[0] for line in reversed(sizes.assumed))
+    assert (fat, why) == ("patella_fat", ["sex", "bmi"])
+    for name in sizes.values:
+        assert sizes[name] > 0.0 or name == "effusion_ml"
     text = "\n".join(sizes.assumed)
     assert "recess_thickness" not in text
     assert "bmi" in text

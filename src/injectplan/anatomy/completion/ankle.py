@@ -16,7 +16,7 @@ from injectplan.anatomy.completion.ankleback import add_fat, add_hind_side
 from injectplan.anatomy.completion.anklecavity import ankle_cavity
 from injectplan.anatomy.completion.ankleskin import add_retinacula, add_saphenous
 from injectplan.anatomy.completion.bearing import Side, bear
-from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, front_fat, sizes_of
 from injectplan.anatomy.completion.limb import Build, front_of, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
@@ -267,13 +267,13 @@ def complete_ankle(
     say = progress or (lambda label, share: None)
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
-    sizes = sizes_of(_of_person(subject), given, said)
+    by_person = float(np.interp(bmi, BMI, ANTERIOR_FAT_MM))
+    sizes = front_fat(sizes_of(_of_person(subject), given), by_person, said, given)
     frame = Frame.of(axes, drafts)
     talus = frame.to_joint(segmented["talus"].surface.vertices_mm)
     scale = float(np.clip(np.ptp(talus[:, 0]) / DRAWN_WIDTH_MM, 0.7, 1.4))
     tibia = frame.to_joint(segmented["tibia"].surface.vertices_mm)
-    fat = float(given.get("anterior_fat", np.interp(bmi, BMI, ANTERIOR_FAT_MM)))
-    room = fat + 8.0
+    room = sizes.values["anterior_fat"] + 8.0
     top = min(80.0 * scale, float(tibia[:, 2].max()) - 4.0)
     grid = Grid.between(
         frame, (-40 * scale - room, -72 * scale - room, -36 * scale),
@@ -285,6 +285,7 @@ def complete_ankle(
         _cartilage(build, scale)
         line = _bone_line(build, scale)
         core = _core(build, scale, line)
+        fat = sizes["anterior_fat"]
         shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
         if build.skin is not None:
             core = shaped
@@ -299,5 +300,4 @@ def complete_ankle(
     say("ankle: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: ankle_cavity(build, scale))
     say("ankle: labels", 0.9)
-    lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
-    return finished(build, cavity, grid, 0.8, mode=mode, assumed=lines)
+    return finished(build, cavity, grid, 0.8, mode=mode)

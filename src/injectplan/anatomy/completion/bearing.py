@@ -45,6 +45,8 @@ class Side:
 
 def bear(build: Making, grid: Grid, one: Side, other: Side) -> None:
     """Make the two cartilages between two bones, each unless it was segmented."""
+    if one.name in build.given and other.name in build.given:
+        return
     means = [build.sizes[f"{side.name}_thickness"] for side in (one, other)]
     limit = np.float32(WIDEST * sum(means) + FILM_MM)
     gap = np.asarray(one.away + other.away, np.float32)  # signed: the same within the bones as between

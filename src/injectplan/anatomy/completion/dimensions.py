@@ -5,8 +5,8 @@ Lengths in mm, volumes in mL, unless the name says otherwise. A case's parameter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -93,24 +93,34 @@ DEFAULT_BMI = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The values in force for one joint, and a line for each that was assumed."""
+    """The values in force for one joint, and a line for each that was assumed and read.
+
+    values : by name, mm or mL. Read here, not by `sizes[name]`, a value counts as not used: for grids'
+        extents and other choices that move no result.
+    lines : what is said of values that nobody gave, and for which of them it is said.
+    """
 
     values: Mapping[str, float]
-    assumed: tuple[str, ...]
+    lines: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
 
     def __getitem__(self, name: str) -> float:
+        self.read.add(name)
         return self.values[name]
 
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The lines of the values that were read so far."""
+        return tuple(line for line, names in self.lines.items() if not self.read.isdisjoint(names))
 
-def sizes_of(
-    table: Mapping[str, Dimension], parameters: Mapping[str, float], assumed: Sequence[str] = ()
-) -> Sizes:
+
+def sizes_of(table: Mapping[str, Dimension], parameters: Mapping[str, float]) -> Sizes:
     """Return a joint's sizes from its table; parameters override by name.
 
     Raises UsageError for a value outside the dimension's bounds. Parameters of other names are left to
     others (a phantom's own, for instance).
     """
-    values, lines = {}, list(assumed)
+    values, lines = {}, {}
     for name, d in table.items():
         given = parameters.get(name)
         if given is not None and not d.low <= given <= d.high:
@@ -118,8 +128,9 @@ def sizes_of(
         values[name] = d.value if given is None else float(given)
         if given is None and name != "effusion_ml":
             mark = "assumed" if d.assumed else "population mean"
-            lines.append(f"{name} = {values[name]:g} {'mL' if name in IN_ML else 'mm'} ({mark}: {d.source})")
-    return Sizes(values, tuple(lines))
+            line = f"{name} = {values[name]:g} {'mL' if name in IN_ML else 'mm'} ({mark}: {d.source})"
+            lines[line] = (name,)
+    return Sizes(values, lines)
 
 
 def body_mass(subject: Subject) -> tuple[float, tuple[str, ...]]:
@@ -145,14 +156,31 @@ def knee_sizes(subject: Subject, parameters: Mapping[str, float]) -> Sizes:
     """Return the knee's sizes for a person, with the fat over it by body mass and sex; see `sizes_of`."""
     bmi, said = body_mass(subject)
     sizes = sizes_of(_of_person(KNEE, subject), parameters)
-    values, assumed = dict(sizes.values), [*sizes.assumed, *said]
+    values, lines = dict(sizes.values), dict(sizes.lines)
+    by_person = tuple(name for name in KNEE_FAT if name not in parameters)
+    lines |= dict.fromkeys(said, by_person)
     if subject.sex is None:
-        assumed.append("sex not given: fat between a man's and a woman's (assumed)")
+        lines["sex not given: fat between a man's and a woman's (assumed)"] = by_person
     factor = {"female": FEMALE_FAT_FACTOR, "male": 1.0, None: 0.5 * (1 + FEMALE_FAT_FACTOR)}[subject.sex]
     for name, table in KNEE_FAT.items():
         low = table[0] + (table[1] - table[0]) / 5.0 * (bmi - BMI[0])  # leaner than the table's leanest
         by_bmi = max(float(np.interp(bmi, BMI, table)) if bmi > BMI[0] else low, 1.5)
         values[name] = float(parameters.get(name, by_bmi * factor))
         if name not in parameters:
-            assumed.append(f"{name} = {values[name]:.1f} mm (assumed: by BMI and sex)")
-    return Sizes(values, tuple(assumed))
+            lines[f"{name} = {values[name]:.1f} mm (assumed: by BMI and sex)"] = (name,)
+    return Sizes(values, lines)
+
+
+def front_fat(
+    sizes: Sizes, by_person: float, said: tuple[str, ...], parameters: Mapping[str, float]
+) -> Sizes:
+    """Return a hip's or an ankle's sizes with the fat before the joint, `anterior_fat` in mm.
+
+    by_person : its thickness by the body mass.  said : the lines that the body mass brings.
+    """
+    given = parameters.get("anterior_fat")
+    if given is not None:
+        return replace(sizes, values={**sizes.values, "anterior_fat": float(given)})
+    lines = {**sizes.lines, **dict.fromkeys(said, ("anterior_fat",))}
+    lines[f"anterior_fat = {by_person:.1f} mm (assumed: by BMI)"] = ("anterior_fat",)
+    return replace(sizes, values={**sizes.values, "anterior_fat": by_person}, lines=lines)

@@ -13,7 +13,7 @@ import numpy as np
 from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.bearing import Side, bear
-from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, sizes_of
+from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, front_fat, sizes_of
 from injectplan.anatomy.completion.hipback import add_hind_side
 from injectplan.anatomy.completion.hipcavity import hip_cavity
 from injectplan.anatomy.completion.limb import Build, levelled
@@ -277,30 +277,33 @@ def complete_hip(
     say = progress or (lambda label, share: None)
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
-    sizes = sizes_of(HIP, given, said)
+    sizes = sizes_of(HIP, given)
     frame = Frame.of(axes, drafts)
     femur = frame.to_joint(segmented["femur"].surface.vertices_mm)
     near = np.linalg.norm(femur, axis=1)
     scale = float(np.median(near[near < np.quantile(near, 0.02) * 1.15])) / DRAWN_RADIUS_MM
     scale = float(np.clip(scale, 0.7, 1.4))
     depth = float(np.interp(bmi, BMI, SKIN_TO_JOINT_MM))
-    fat = max(depth - sizes["muscle_over_joint"] * scale - sizes["skin_thickness"], 4.0)
-    fat = float(given.get("anterior_fat", fat))
-    front = (DRAWN_RADIUS_MM + sizes["muscle_over_joint"]) * scale
+    muscle = sizes.values["muscle_over_joint"]
+    sizes = front_fat(sizes, max(depth - muscle * scale - sizes.values["skin_thickness"], 4.0), said, given)
+    ahead = (DRAWN_RADIUS_MM + muscle) * scale
     floor = max(-100.0 * scale, float(femur[:, 2].min()) + 4.0)
-    room = fat + 12.0
+    room = sizes.values["anterior_fat"] + 12.0
     grid = Grid.between(
         frame,
         (-88 * scale, -72 * scale - room, floor),
-        (84 * scale + room, front + room, 92 * scale),
+        (84 * scale + room, ahead + room, 92 * scale),
         COARSE_MM,
     )
     build = Build(frame, sizes, segmented, grid, skin=skin)
     say("hip: skin, fat and fascia", 0.1)
     neck, out = _axes_of_bones(build, scale)
     if mode == "auto":
+        front = (DRAWN_RADIUS_MM + sizes["muscle_over_joint"]) * scale
         core = _core(build, scale, front)
-        shaped = build.envelopes(core, fat, sizes["skin_thickness"], sizes["deep_fascia_thickness"])
+        shaped = build.envelopes(
+            core, sizes["anterior_fat"], sizes["skin_thickness"], sizes["deep_fascia_thickness"]
+        )
         if build.skin is not None:
             core = shaped
         build.kept["core"] = core
@@ -313,5 +316,4 @@ def complete_hip(
     say("hip: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: hip_cavity(build, neck, out, scale))
     say("hip: labels", 0.9)
-    lines = (f"anterior_fat = {fat:.1f} mm (assumed: by BMI)",)
-    return finished(build, cavity, grid, 1.25, mode=mode, assumed=lines)
+    return finished(build, cavity, grid, 1.25, mode=mode)

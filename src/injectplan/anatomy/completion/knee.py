@@ -51,7 +51,7 @@ def complete_knee(
     sizes = knee_sizes(subject, parameters or {})
     build = Build(Frame.of(axes, drafts), sizes, segmented, skin=skin)
     say("distances to the bones", 0.0)
-    shape_limb(build)
+    shape_limb(build, skin=mode == "auto")
     if mode == "auto":
         steps: tuple[tuple[str, Callable[[Build], object]], ...] = (
             ("skin, fat and fascia", add_envelopes), ("tendons", add_tendons), ("fat pads", add_fat_pads),

@@ -38,12 +38,12 @@ class Build(Making):
     @cached_property
     def coarse(self) -> Grid:
         """The whole limb at 2 mm, for envelopes and distances."""
-        s = self.marks.scale
-        room = 86.0 * s + self.sizes["medial_fat"]
+        s, size = self.marks.scale, self.sizes.values
+        room = 86.0 * s + size["medial_fat"]
         return Grid.between(
             self.frame,
-            (-room, -room - 4.0, -self.sizes["limb_below"]),
-            (room, room, self.sizes["limb_above"]),
+            (-room, -room - 4.0, -size["limb_below"]),
+            (room, room, size["limb_above"]),
             COARSE_MM,
         )
 

@@ -84,10 +84,16 @@ def fat_over_limb(build: Build) -> Floats32:
     return np.asarray(base + shin * (np.float32(0.8 * size["superolateral_fat"]) - base), np.float32)
 
 
-def shape_limb(build: Build) -> None:
-    """Draw skin and limb, and fit both to a skin that was seen: `solids` get "skin" and "core"."""
+def shape_limb(build: Build, *, skin: bool) -> None:
+    """Draw skin and limb, and fit both to a skin that was seen: `solids` get "skin" and "core".
+
+    skin : False draws the limb alone, unless a skin was seen.
+    """
     size = build.sizes
     core = limb_core(build)
+    if not skin and build.skin is None:
+        build.solids["core"] = core
+        return
     fat = ndimage.gaussian_filter(fat_over_limb(build), 3.0 / build.frame.coarser, mode="nearest")
     # the core's values end at the bones' band: under thick fat the limb would fill the grid
     away = ndimage.distance_transform_edt(core >= 0.0) - 0.5

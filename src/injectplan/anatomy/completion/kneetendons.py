@@ -27,7 +27,7 @@ def tendon_line(build: Build) -> Callable[[npt.ArrayLike], Floats32]:
         """Before the fluid that was segmented, if any: an effusion lifts the tendon off the femur."""
         return max(build.fluid_front(z + off) for off in (-8.0, 0.0, 8.0)) + half + 1.6
 
-    reach = min(build.sizes["limb_above"], 150.0)
+    reach = min(build.sizes.values["limb_above"], 150.0)
     above = top + 45.0
     knots = {
         top - 12.0: pole + 0.5,

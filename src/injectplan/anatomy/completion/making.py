@@ -260,10 +260,11 @@ class Making:
 
 
 def add_cavity(
-    structures: dict[str, Structure], cavity: Cavity, capsule_mm: float, *, capsule: bool, every: int = 1
+    structures: dict[str, Structure], cavity: Cavity, capsule_mm: float | None, *, every: int = 1
 ) -> None:
-    """Add the cavity as a structure, and the capsule as a layer of this thickness that holds it.
+    """Add the cavity as a structure, and the capsule as a layer that holds it.
 
+    capsule_mm : its thickness; None for no capsule.
     every : take each so many points of the cavity's field for the capsule (a layer drawn around a cavity
         needs no finer grid than 1 mm).
     """
@@ -279,7 +280,7 @@ def add_cavity(
 
     if "joint_cavity" not in structures:
         structures["joint_cavity"] = made("joint_cavity", cavity.surface, 1.0, cavity.assumed, cavity.source)
-    if capsule and "joint_capsule" not in structures:
+    if capsule_mm is not None:
         still, values = _thinned(cavity.field, every)
         said = (f"capsule and synovium {capsule_mm:g} mm thick around the cavity",)
         surface = still.surface(values - np.float32(capsule_mm))
@@ -309,7 +310,6 @@ def finished(
     label_spacing_mm: float,
     *,
     mode: Mode,
-    assumed: tuple[str, ...] = (),
     every: int = 1,
 ) -> Completed:
     """Return the joint made whole: all structures with the cavity, and their labels over a grid's extent.
@@ -317,11 +317,12 @@ def finished(
     every : see `add_cavity`.
     """
     structures = dict(build.given) | build.made
-    add_cavity(structures, cavity, build.sizes["capsule_thickness"], capsule=mode == "auto", every=every)
+    drawn = mode == "auto" and "joint_capsule" not in structures
+    add_cavity(structures, cavity, build.sizes["capsule_thickness"] if drawn else None, every=every)
     return Completed(
         structures=structures,
         cavity=cavity,
         labels=_NO_LABELS if over.frame.drafts else paint_labels(structures, over, label_spacing_mm),
         notices=tuple(build.notices),
-        assumed=(*build.sizes.assumed, *build.said, *assumed, *cavity.assumed),
+        assumed=(*build.sizes.assumed, *build.said, *cavity.assumed),
     )
