@@ -50,6 +50,19 @@ def test_a_series_is_read_in_place_whatever_its_byte_order(tmp_path: Path, big: 
         assert np.allclose(volume.to_patient(index), there, atol=1e-4)
 
 
+def test_a_tilted_gantry_is_refused_and_rounded_positions_are_not(tmp_path: Path) -> None:
+    for name, degrees in (("tilted", 17.0), ("rounded", 0.05)):
+        (tmp_path / name).mkdir()
+        for k in range(4):
+            aside = k * 3.0 * np.tan(np.radians(degrees)) * np.array(TURN[3:])
+            position = np.array([10.0, 20.0, 30.0]) + k * 3.0 * NORMAL + aside
+            stack = np.full((6, 5), k, np.int16)
+            dicom_slice(tmp_path / name / f"{k}.dcm", stack, position=position, orientation=TURN)
+    with pytest.raises(FileError, match=r"tilted: its axes j and k stand 73° apart, must be 90° to within"):
+        read_volume(tmp_path / "tilted")
+    assert read_volume(tmp_path / "rounded").values[0, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_nothing_identifying_comes_through(tmp_path: Path) -> None:
     series(tmp_path / "s")
     volume = read_volume(tmp_path / "s")

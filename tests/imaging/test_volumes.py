@@ -90,6 +90,38 @@ def test_what_others_write_we_read_in_the_same_place(tmp_path: Path, suffix: str
             assert np.allclose(ours.to_patient(index), lps * [-1, -1, 1], atol=1e-4)
 
 
+def skewed(degrees: float) -> np.ndarray:
+    """An oblique affine whose first and third axes lean towards one another."""
+    affine = oblique(3)
+    i, k = affine[:3, 0], affine[:3, 2]
+    affine[:3, 2] = k + np.linalg.norm(k) / np.linalg.norm(i) * np.tan(np.radians(degrees)) * i
+    return affine
+
+
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz", "nrrd", "seg.nrrd", "mha"])
+def test_axes_that_are_not_perpendicular_are_refused_in_every_format(
+    tmp_path: Path, table: Path, suffix: str
+) -> None:
+    for degrees in (17.0, -17.0, 0.11, 0.09):
+        path = tmp_path / f"x{degrees}.{suffix}"
+        write_labelmap(path, LabelMap(affine=skewed(degrees), labels=labels(), names={1: "femur"}))
+        if abs(degrees) < 0.1:
+            assert read_labelmap(path, table).counts
+            continue
+        said = rf"its axes i and k stand {90 - abs(degrees):.4g}° apart, must be 90° to within 0\.1°"
+        with pytest.raises(FileError, match=said):
+            read_labelmap(path, table)
+
+
+def test_directions_of_three_decimals_are_still_read(tmp_path: Path, table: Path) -> None:
+    for seed in range(200):
+        affine = oblique(seed)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        affine[:3, :3] = np.round(affine[:3, :3] / spacing, 3) * spacing
+        write_labelmap(tmp_path / "x.nrrd", LabelMap(affine=affine, labels=labels(), names={1: "femur"}))
+        assert read_labelmap(tmp_path / "x.nrrd", table).counts
+
+
 def test_components_come_last(tmp_path: Path) -> None:
     values = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
     for suffix in ("nrrd", "mha", "nii"):

@@ -20,6 +20,9 @@ MAX_VOXELS = 1_000_000_000  # a whole-body CT at 0.7 mm has 0.5e9
 MAX_BYTES = 8_000_000_000  # uncompressed
 MAX_HEADER_BYTES = 4_000_000
 SPACING_MM = (0.005, 30.0)  # from micro-CT to a scout image
+MOST_SKEW_DEG = (
+    0.1  # of two axes from a right angle: three decimals put them off by up to 0.0992° (decision 0088)
+)
 FARTHEST_MM = 100_000.0  # an origin farther than 100 m from the scanner's is a slip
 
 
@@ -73,7 +76,10 @@ def check_shape(path: Path, shape: Sequence[int], itemsize: int) -> None:
 
 
 def check_affine(path: Path, affine: npt.ArrayLike) -> Floats:
-    """Return the affine (4, 4), refusing one that is not finite, not invertible or of impossible spacing."""
+    """Return the affine (4, 4) of a grid that is a grid: finite, of possible spacing, its axes perpendicular.
+
+    Raises FileError, for another unit than millimetres UnitsError.
+    """
     result = np.array(affine, dtype=np.float64)
     if not np.isfinite(result).all():
         raise FileError(f"{path}: its affine holds a value that is not finite; export it again")
@@ -82,6 +88,13 @@ def check_affine(path: Path, affine: npt.ArrayLike) -> Floats:
         skew = abs(np.linalg.det(result[:3, :3])) / max(float(np.prod(spacing)), 1e-300)
     if not skew > 1e-3:
         raise FileError(f"{path}: its affine is singular (axes do not span space); export it again")
+    off_deg, pair = _off_a_right_angle(result[:3, :3] / spacing)
+    if off_deg > MOST_SKEW_DEG:
+        raise FileError(
+            f"{path}: its axes {pair} stand {90.0 - off_deg:.4g}° apart, must be 90° to within "
+            f"{MOST_SKEW_DEG:g}° (a tilted gantry, or a transform left in the header): resample it onto "
+            "perpendicular axes"
+        )
     low, high = SPACING_MM
     if spacing.min() < low or spacing.max() > high:
         worst = spacing.min() if spacing.min() < low else spacing.max()
@@ -95,6 +108,15 @@ def check_affine(path: Path, affine: npt.ArrayLike) -> Floats:
             f"export it in mm"
         )
     return result
+
+
+def _off_a_right_angle(directions: Floats) -> tuple[float, str]:
+    """By how many degrees the worst two of three unit columns miss a right angle, and which two."""
+    pairs = ((0, 1), (0, 2), (1, 2))
+    cosines = [abs(float(directions[:, a] @ directions[:, b])) for a, b in pairs]
+    worst = int(np.argmax(cosines))
+    off_deg = float(np.degrees(np.arcsin(min(cosines[worst], 1.0))))
+    return off_deg, " and ".join("ijk"[axis] for axis in pairs[worst])
 
 
 def inflate(path: Path, data: bytes | memoryview, size: int, wbits: int = 47) -> bytes:
