@@ -62,6 +62,18 @@ ONLY_OF: Mapping[Kind, frozenset[str]] = {
 }  # fmt: skip
 
 
+# The cartilages that bear a joint's load, each as one structure or as several that make it up.
+BEARING: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
+    "knee": (
+        ("femoral_cartilage",), ("medial_tibial_cartilage", "lateral_tibial_cartilage"),
+        ("patellar_cartilage",),
+    ),
+    "hip": (("acetabular_cartilage",), ("femoral_head_cartilage",)),
+    "ankle": (("talar_cartilage",), ("tibial_plafond_cartilage",)),
+}  # fmt: skip
+_UNDIVIDED = {("medial_tibial_cartilage", "lateral_tibial_cartilage"): "tibial_cartilage"}
+
+
 def structures_of(labelmap: LabelMap) -> dict[str, Structure]:
     """Return the closed solid of every named structure that occurs in a label map, with its voxel volume.
 
@@ -168,6 +180,23 @@ def check_given(source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
     axes = _axes(kind, side, given)
     check_medial_lateral(given, axes)
     return axes.notices
+
+
+def missing_cartilage(kind: Kind, structures: Mapping[str, Structure]) -> list[Notice]:
+    """Name the bearing cartilages that a joint lacks although their bones are there, and what that costs."""
+    notices = []
+    for parts in BEARING[kind]:
+        whole = _UNDIVIDED.get(parts, parts[0])
+        if whole in structures or CARRIERS[whole] not in structures:
+            continue
+        lacking = [name for name in parts if name not in structures]
+        for name in [whole] if len(lacking) == len(parts) else lacking:
+            said = (
+                f"{name} was neither segmented nor completed: there is no thickness, bare bone or defect of "
+                "it, a needle keeps no distance from it and a dose counts nothing on it"
+            )
+            notices.append(Notice("cartilage-missing", said, name))
+    return notices
 
 
 def measurement_notices(
@@ -305,6 +334,7 @@ def build_joint(
         progress=lambda label, share: clock.say(label, 0.4 + 0.5 * share),
     )  # fmt: skip
     structures = {**given, **completed.structures}
+    seen += missing_cartilage(kind, structures)
     clock.done("completion")
     clock.say("defects", 0.92)
     found = find_defects(structures, cartilage, axes, tuple(defects))
