@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from injectplan.anatomy.build import build_joint
+from injectplan.anatomy.measures import cavity_document
 from injectplan.anatomy.model import JointModel, Subject
 from injectplan.kernels.bvh import contains, first_hits, nearest_points
 from injectplan.phantoms import make_phantom
@@ -28,6 +29,15 @@ def test_the_cavity_holds_the_fluid_and_a_normal_joint_s_folds(effusion_ml):
     cavity = _knee(effusion_ml).cavity
     # the lens of fluid takes the place of the pouch's own fold, which holds a third of a normal joint
     assert effusion_ml + 0.5 * RESTING_ML <= cavity.resting_volume_ml <= effusion_ml + RESTING_ML + 0.3
+
+
+@pytest.mark.parametrize("effusion_ml", [0.0, 8.0, 60.0])
+def test_the_labels_give_the_cavity_all_of_its_fluid(effusion_ml):
+    joint = _knee(effusion_ml)
+    labelled = cavity_document(joint.cavity, joint.labels)["labelled_volume_ml"]
+    assert labelled == pytest.approx(joint.cavity.resting_volume_ml, rel=0.02)
+    seen = joint.labels.volume_ml("synovial_fluid")
+    assert labelled - joint.labels.volume_ml("joint_cavity") == pytest.approx(seen, rel=0.06, abs=1e-9)
 
 
 def test_no_tibiofemoral_space_lies_beside_the_shaft():

@@ -30,6 +30,7 @@ def test_the_cavity_holds_the_fluid_and_the_folds(kind, effusion_ml, resting_ml)
     document = model_document(joint)["cavity"]
     parts = document["segmented_volume_ml"] + document["completed_volume_ml"]
     assert parts == pytest.approx(cavity.resting_volume_ml)
+    assert document["labelled_volume_ml"] == pytest.approx(cavity.resting_volume_ml, rel=0.03)
     assert "fluid-apart" not in {n.code for n in joint.notices}
     found = volumes(cavity.surface)
     assert found.voxel_ml == pytest.approx(found.mesh_ml, rel=0.005)
@@ -58,3 +59,5 @@ def test_fluid_that_touches_nothing_of_the_joint_is_said():
     (said,) = [n for n in joint.notices if n.code == "fluid-apart"]
     assert "0.93 mL" in said.message
     assert joint.cavity.segmented_ml < 3.3
+    labelled = model_document(joint)["cavity"]["labelled_volume_ml"]
+    assert labelled == pytest.approx(joint.cavity.resting_volume_ml, rel=0.03)  # the cyst is no part of it

@@ -71,7 +71,9 @@ BEARING: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
     "hip": (("acetabular_cartilage",), ("femoral_head_cartilage",)),
     "ankle": (("talar_cartilage",), ("tibial_plafond_cartilage",)),
 }  # fmt: skip
-_UNDIVIDED = {("medial_tibial_cartilage", "lateral_tibial_cartilage"): "tibial_cartilage"}
+_UNDIVIDED: Mapping[tuple[str, ...], str] = {
+    ("medial_tibial_cartilage", "lateral_tibial_cartilage"): "tibial_cartilage"
+}
 
 
 def structures_of(labelmap: LabelMap) -> dict[str, Structure]:

@@ -25,6 +25,7 @@ from injectplan.anatomy.threeways import volumes
 from injectplan.documents import SCHEMA, plain
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.cast import Floats
+from injectplan.kernels.field import sample_many
 from injectplan.measure import NOT_A_DEVICE
 
 
@@ -79,6 +80,16 @@ def _part(measured: CartilageMap, areas: Floats, where: np.ndarray) -> dict[str,
     return document
 
 
+def labelled_ml(cavity: Cavity, labels: LabelMap) -> float:
+    """Volume of the voxels that a label map gives to a cavity's fluid, mL.
+
+    Fluid that was segmented has a label of its own, above the cavity's; of it counts what lies in the cavity.
+    """
+    seen = np.argwhere(labels.mask("synovial_fluid"))
+    inside = int((sample_many(cavity.field, labels.to_patient(seen)) <= 0.0).sum()) if len(seen) else 0
+    return labels.volume_ml("joint_cavity") + inside * labels.voxel_volume_mm3 / 1000.0
+
+
 def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
     """The cavity: its volume three ways, and its recesses; None where there is none."""
     if not len(cavity.surface.triangles):
@@ -88,7 +99,7 @@ def cavity_document(cavity: Cavity, labels: LabelMap) -> dict[str, Any] | None:
         "voxel_volume_ml": found.voxel_ml,
         "mesh_volume_ml": found.mesh_ml,
         "ray_volume_ml": found.ray_ml,
-        "labelled_volume_ml": labels.volume_ml("joint_cavity"),
+        "labelled_volume_ml": labelled_ml(cavity, labels),
         "resting_volume_ml": cavity.resting_volume_ml,
         "source": cavity.source,
         "segmented_volume_ml": cavity.segmented_ml,
