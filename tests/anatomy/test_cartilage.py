@@ -30,7 +30,14 @@ def measured(made, *, name="femoral_cartilage", **keywords):
     solids = solids_of_masks({"b": made.bone, "c": made.cartilage}, made.affine, {"c": "b"})
     spacing = float(np.linalg.norm(made.affine[:3, :3], axis=0).max())
     found, notices = map_cartilage(
-        name, solids["c"], "femur", solids["b"], plain_axes(), coarsest_spacing_mm=spacing, **keywords
+        name,
+        solids["c"],
+        "femur",
+        solids["b"],
+        plain_axes(),
+        coarsest_spacing_mm=spacing,
+        edges_mm=made.affine[:3, :3],
+        **keywords,
     )
     return found, solids["b"], solids["c"], notices
 
@@ -74,6 +81,56 @@ def test_three_millimetre_slices_say_that_they_are_not_to_be_trusted():
     found, _, _, notices = measured(shell(20.0, 2.0, (0.4, 0.4, 3.0)))
     assert not found.trustworthy
     assert [n.code for n in notices] == ["thickness-not-trustworthy"]
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.4, 0.4, 3.0), (0.4, 3.0, 0.4), (0.4, 0.4, 2.0)])
+@pytest.mark.parametrize("thickness_mm", [1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("seed", [None, 1, 2])
+def test_a_whole_sheet_that_falls_between_slices_is_not_bare_bone(spacing_mm, thickness_mm, seed):
+    found, _, _, notices = measured(shell(20.0, thickness_mm, spacing_mm, seed=seed))
+    assert (found.state != DENUDED).all()
+    missed = (found.state == FAILED).mean()
+    assert missed > 0.15 if thickness_mm < max(spacing_mm) / 2 else missed < 0.25
+    assert np.isnan(found.thickness_mm[found.state != COVERED]).all()
+    assert {n.code for n in notices} <= {"thickness-not-trustworthy", "bare-bone-not-resolved"}
+
+
+def holed(thickness_mm, spacing_mm, seed, half_deg, from_slices_deg):
+    """A shell with a round hole this far from where the surface faces the slices, and the hole's area."""
+    made = shell(20.0, thickness_mm, spacing_mm, seed=seed)
+    across, along = (made.affine[:3, axis] / np.linalg.norm(made.affine[:3, axis]) for axis in (2, 0))
+    turn = math.radians(from_slices_deg)
+    ijk = np.argwhere(made.cartilage)
+    points = ijk @ made.affine[:3, :3].T + made.affine[:3, 3]
+    cosine = points @ (math.cos(turn) * across + math.sin(turn) * along) / np.linalg.norm(points, axis=1)
+    kept = made.cartilage.copy()
+    kept[tuple(ijk[cosine > math.cos(math.radians(half_deg))].T)] = False
+    area = 2.0 * math.pi * 400.0 * (1.0 - math.cos(math.radians(half_deg)))
+    return type(made)(made.affine, made.bone, kept, 20.0, thickness_mm), area
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_bare_bone_across_thick_slices_is_found_and_bare_bone_that_faces_them_is_not_claimed(seed):
+    """Three millimetre slices cut a bare patch of two millimetre cartilage from the side, or miss it."""
+    for from_slices_deg, least, most in ((90.0, 0.8, 1.0), (75.0, 0.6, 1.0), (0.0, 0.0, 0.0)):
+        made, area = holed(2.0, (0.4, 0.4, 3.0), seed, 25.0, from_slices_deg)
+        found, bone, _, notices = measured(made)
+        bare = bone.vertex_areas_mm2[found.state == DENUDED].sum()
+        assert least * area <= bare <= most * area
+        failed = bone.vertex_areas_mm2[found.state == FAILED].sum()
+        (said,) = [n.message for n in notices if n.code == "bare-bone-not-resolved"]
+        assert "3.0 mm apart" in said
+        assert failed > (0.8 * area if from_slices_deg == 0.0 else 0.0)
+
+
+@pytest.mark.parametrize("from_slices_deg", [90.0, 45.0, 0.0])
+@pytest.mark.parametrize("thickness_mm", [1.0, 2.0, 3.0])
+def test_bare_bone_at_the_oai_spacing_is_found_wherever_it_faces(thickness_mm, from_slices_deg):
+    made, area = holed(thickness_mm, (0.3646, 0.3646, 0.7), 2, 25.0, from_slices_deg)
+    found, bone, _, notices = measured(made)
+    assert bone.vertex_areas_mm2[found.state == DENUDED].sum() == pytest.approx(area, rel=0.07)
+    assert (found.state != FAILED).all()
+    assert notices == ()
 
 
 def capped(made, cosine):

@@ -34,6 +34,7 @@ from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
 from injectplan.errors import ContradictionError, EmptyStructureError, NothingToMeasureError
 from injectplan.imaging.values import LabelMap, Surface, Volume
 from injectplan.kernels.bvh import nearest_points, signed_distances
+from injectplan.kernels.cast import Floats
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
 from injectplan.structures import StructureInfo, structure
@@ -223,9 +224,16 @@ def measurement_notices(
 
 
 def map_all_cartilage(
-    structures: Mapping[str, Structure], axes: JointAxes, *, coarsest_spacing_mm: float = 0.0
+    structures: Mapping[str, Structure],
+    axes: JointAxes,
+    *,
+    coarsest_spacing_mm: float = 0.0,
+    edges_mm: Floats | None = None,
 ) -> tuple[dict[str, CartilageMap], list[Notice]]:
-    """Measure every cartilage whose bone is there; warn of those whose bone is not."""
+    """Measure every cartilage whose bone is there; warn of those whose bone is not.
+
+    coarsest_spacing_mm, edges_mm : of the label map's voxels, see `map_cartilage`.
+    """
     maps: dict[str, CartilageMap] = {}
     notices: list[Notice] = []
     for name, solid in structures.items():
@@ -237,7 +245,7 @@ def map_all_cartilage(
             continue
         maps[name], warned = map_cartilage(
             name, solid.surface, bone, structures[bone].surface, axes,
-            coarsest_spacing_mm=coarsest_spacing_mm, lesion=_lesion_of(bone, structures),
+            coarsest_spacing_mm=coarsest_spacing_mm, edges_mm=edges_mm, lesion=_lesion_of(bone, structures),
         )  # fmt: skip
         notices.extend(warned)
     return maps, notices
@@ -309,14 +317,19 @@ def build_joint(
     """
     clock = _Clock(progress)
     clock.say("surfaces", 0.0)
-    given, notices, spacing = _given(source, kind, side)
+    given, notices = _given(source, kind, side)
     check_together(given)
     bare = not all(name in given for name in NEEDED[kind])
     axes = _assumed_axes(kind, side, given) if bare else _axes(kind, side, given)
     check_medial_lateral(given, axes)
     clock.done("surfaces")
     clock.say("cartilage thickness", 0.25)
-    cartilage, warned = map_all_cartilage(given, axes, coarsest_spacing_mm=spacing)
+    voxels = (
+        (float(source.spacing_mm.max()), source.affine[:3, :3])
+        if isinstance(source, LabelMap)
+        else (0.0, None)
+    )
+    cartilage, warned = map_all_cartilage(given, axes, coarsest_spacing_mm=voxels[0], edges_mm=voxels[1])
     missed = measurement_notices(given, cartilage)
     clock.done("thickness")
     clock.say("completion", 0.4)
@@ -446,8 +459,8 @@ def _voxelised(given: Mapping[str, Structure], spacing_mm: float = 1.0) -> Label
 
 def _given(
     source: LabelMap | Mapping[str, Surface], kind: Kind, side: Side
-) -> tuple[dict[str, Structure], list[Notice], float]:
-    """Solids, warnings and the coarsest voxel edge of what was given."""
+) -> tuple[dict[str, Structure], list[Notice]]:
+    """Solids and warnings of what was given."""
     if isinstance(source, LabelMap):
         named = [name for name in NEEDED[kind] if name in source.structures]
         notices = check_labels(source, kind, side, named)
@@ -458,7 +471,7 @@ def _given(
                 f"the label map holds no structure of the vocabulary{why}: rename its segments, or name its "
                 "values by a label table"
             )
-        return given, list(notices), float(source.spacing_mm.max())
+        return given, list(notices)
     if not source:
         raise EmptyStructureError("no surface is given")
-    return structures_of_surfaces(source), [], 0.0
+    return structures_of_surfaces(source), []

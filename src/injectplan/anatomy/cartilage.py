@@ -40,6 +40,7 @@ RIM_SHARE = 0.5
 LARGEST_HOLE_MM2 = 600.0  # bare bone ringed by cartilage: beyond 6 cm² it is taken for the joint's own gap
 FOVEA_MM2 = 300.0  # assumed: the head's bare pit is 10-15 mm across
 FOVEA_DEG = 50.0  # from straight medial
+BESIDE_MM = 4.0  # from bare bone: the sheet there tells how thick what is missing would be (assumed)
 LESION_GAP_MM = 0.5  # a lesion lies this near to the bone's surface where it reaches it
 BORDERED = 0.4  # of a patch's border along cartilage; assumed: a bay, not a lesion beside the cartilage
 COARSE_SPACING_MM = 1.5  # on 3 mm slices a ray's thickness is 0.1-0.5 mm off with 0.5-1.1 mm spread
@@ -200,6 +201,41 @@ def _too_narrow(bone: Surface, holes: Bools, covered: Bools, voxel_mm: float) ->
     return result
 
 
+def _may_be_missed(bone: Surface, bare: Bools, measured: Floats, extent_mm: Floats) -> Bools:
+    """Bare vertices, or their whole patch, where voxels may have missed a sheet like the one beside, (n,).
+
+    A sheet's voxels close up where it is at least as thick as a voxel is long along the normal: the largest
+    of the three edges' shares in it (a digital plane has no tunnel from there on: Andres, Acharya & Sibata 1997,
+    doi:10.1006/gmip.1997.0427); a thinner one passes between two slices. How thick the sheet is, voxels tell
+    to within one: what reads as less than two may be less than one.
+    measured : thickness at every vertex, NaN where there is none.  extent_mm : of a voxel along the normals.
+    """
+    found, known = np.flatnonzero(bare), np.flatnonzero(np.isfinite(measured))
+    result = np.zeros(len(bare), bool)
+    if not len(found) or not len(known):
+        return result
+    patch = np.unique(_patch_numbers(bone, bare)[found], return_inverse=True)[1]
+    tree = cKDTree(bone.vertices_mm[found])
+    gap, nearest = tree.query(bone.vertices_mm[known], distance_upper_bound=BESIDE_MM)
+    beside = np.isfinite(gap)
+    owner, heights = patch[np.asarray(nearest)[beside]], measured[known[beside]]
+    for number in range(int(patch.max()) + 1):
+        sheet = heights[owner == number]
+        mine = found[patch == number]
+        doubted = 2.0 * extent_mm[mine] > (np.median(sheet) if len(sheet) else 0.0)
+        areas = bone.vertex_areas_mm2[mine]
+        # a terrace's own normal says little: where most of a patch is doubted, all of it is
+        result[mine] = doubted | (areas[doubted].sum() > 0.5 * areas.sum())
+    return result
+
+
+def _extent_mm(normals: Floats, edges_mm: Floats | None, coarsest_spacing_mm: float) -> Floats:
+    """How long a voxel is along each normal, (n,): the largest of its edges' shares (columns of edges_mm)."""
+    if edges_mm is None:
+        return np.full(len(normals), coarsest_spacing_mm)
+    return np.asarray(np.abs(normals @ edges_mm).max(axis=1))
+
+
 def _fovea(bone: Surface, holes: Bools, axes: JointAxes) -> Bools:
     """The bare pit of a femoral head, from which its ligament springs: the largest patch about medial."""
     found = np.flatnonzero(holes)
@@ -244,11 +280,14 @@ def map_cartilage(
     axes: JointAxes,
     *,
     coarsest_spacing_mm: float = 0.0,
+    edges_mm: Floats | None = None,
     lesion: Surface | None = None,
 ) -> tuple[CartilageMap, tuple[Notice, ...]]:
     """Measure a cartilage at every vertex of its bone.
 
-    coarsest_spacing_mm : the input's largest voxel edge; above 1.5 mm the map is marked not trustworthy.
+    coarsest_spacing_mm : the input's largest voxel edge; above 1.5 mm the map is marked not trustworthy, and
+        bone is not called bare where a sheet like the one beside may lie between two slices.
+    edges_mm : the input's voxel edges as columns, (3, 3); None: as long in every direction as the coarsest.
     lesion : of the bone; where it comes to the surface bare, beside cartilage, the cartilage is lost.
     Returns the map and the warnings it raises.
     """
@@ -257,6 +296,7 @@ def map_cartilage(
     near = np.flatnonzero(((points > low) & (points < high)).all(axis=1) & (normals != 0.0).any(axis=1))
     thickness, nearest = np.full(len(points), np.nan), np.full(len(points), np.nan)
     state = np.full(len(points), OUTSIDE, np.uint8)
+    missed = np.zeros(len(points), bool)
     if len(near):
         thickness[near] = thickness_along(points[near], normals[near], cartilage)
         inner, outer = _faces(cartilage, bone)
@@ -277,11 +317,17 @@ def map_cartilage(
         state[holes] = np.where(narrow[holes], FAILED, DENUDED)
         if lesion is not None and len(lesion.triangles):
             state[_over_lesion(bone, state, lesion)] = DENUDED
+        if coarsest_spacing_mm > COARSE_SPACING_MM:
+            extent = _extent_mm(normals, edges_mm, coarsest_spacing_mm)
+            missed = _may_be_missed(bone, state == DENUDED, thickness, extent)
+            state[missed] = FAILED
         if outer.any() and covered.any():
             nearest[covered] = nearest_points(_part(cartilage, outer).bvh, points[covered])[0]
     region, names = regions_of(name, points, normals, bone.vertex_areas_mm2, state != OUTSIDE, axes)
     trustworthy = coarsest_spacing_mm <= COARSE_SPACING_MM
     notices: tuple[Notice, ...] = () if trustworthy else (_coarse(name, coarsest_spacing_mm),)
+    if missed.any():
+        notices += (_unresolved(name, float(bone.vertex_areas_mm2[missed].sum()), coarsest_spacing_mm),)
     if len(near) and inner.any() and covered.any():
         notices += _off_the_bone(name, points[covered], _part(cartilage, inner), coarsest_spacing_mm)
     result = CartilageMap(
@@ -328,6 +374,15 @@ def _coarse(name: str, spacing_mm: float) -> Notice:
         "thickness-not-trustworthy",
         f"the slices are {spacing_mm:.1f} mm apart (over {COARSE_SPACING_MM:g} mm): thickness at single "
         "vertices is off by up to 1 mm and not to be trusted; volumes are",
+        name,
+    )
+
+
+def _unresolved(name: str, area_mm2: float, spacing_mm: float) -> Notice:
+    return Notice(
+        "bare-bone-not-resolved",
+        f"{name}: over {area_mm2:.0f} mm² there is none, but a sheet as thick as beside may lie between two "
+        f"slices, {spacing_mm:.1f} mm apart: counted as not measured, not as bare bone",
         name,
     )
 

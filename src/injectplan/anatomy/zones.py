@@ -24,7 +24,12 @@ def mapped_joint(labelmap: LabelMap, kind: Kind, side: Side) -> JointModel:
     notices = check_labels(labelmap, kind, side, NEEDED[kind])
     structures = structures_of(labelmap)
     axes = joint_axes(kind, side, {n: s.surface for n, s in structures.items() if s.risk == "bone"})
-    maps, warned = map_all_cartilage(structures, axes, coarsest_spacing_mm=float(labelmap.spacing_mm.max()))
+    maps, warned = map_all_cartilage(
+        structures,
+        axes,
+        coarsest_spacing_mm=float(labelmap.spacing_mm.max()),
+        edges_mm=labelmap.affine[:3, :3],
+    )
     bare = uncompleted(labelmap, structures)
     return JointModel(
         kind=kind, side=side, axes=axes, structures=structures, cavity=bare.cavity, labels=labelmap,
