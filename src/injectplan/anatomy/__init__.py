@@ -10,7 +10,6 @@ from injectplan.lazy import names_on_use
 if TYPE_CHECKING:
     from injectplan.anatomy.axes import femoral_head, joint_axes
     from injectplan.anatomy.build import (
-        apart,
         build_joint,
         check_given,
         structures_of,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from injectplan.anatomy.store import load_joint
     from injectplan.anatomy.surfaces import mask_of_surface, surface_of_mask
     from injectplan.anatomy.threeways import chord_volume_ml
+    from injectplan.anatomy.together import apart
 
 __all__ = [
     "CARRIERS", "COVERED", "DENUDED", "FAILED", "OUTSIDE", "PRIORITY", "CartilageMap", "Cavity", "Defect",
@@ -55,7 +55,7 @@ __getattr__ = names_on_use(
     __name__,
     {
         "axes": ("femoral_head", "joint_axes"),
-        "build": ("apart", "build_joint", "check_given", "structures_of", "structures_of_surfaces"),
+        "build": ("build_joint", "check_given", "structures_of", "structures_of_surfaces"),
         "cartilage": ("CARRIERS", "map_cartilage", "statistics", "thickness_volume"),
         "cavity": ("fill_cavity",),
         "defects": ("Ellipse", "find_defects"),
@@ -81,5 +81,6 @@ __getattr__ = names_on_use(
         "store": ("load_joint",),
         "surfaces": ("mask_of_surface", "surface_of_mask"),
         "threeways": ("chord_volume_ml",),
+        "together": ("apart",),
     },
 )

@@ -31,9 +31,10 @@ from injectplan.anatomy.outline import Outline, find_outline, step_of_edges_mm
 from injectplan.anatomy.plausibility import check_labels
 from injectplan.anatomy.repair import repair_surface
 from injectplan.anatomy.surfaces import mask_of_surface, solids_of_masks
+from injectplan.anatomy.together import MEETING, apart
 from injectplan.errors import ContradictionError, EmptyStructureError, NothingToMeasureError
 from injectplan.imaging.values import LabelMap, Surface, Volume
-from injectplan.kernels.bvh import nearest_points, signed_distances
+from injectplan.kernels.bvh import signed_distances
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.field import Field
 from injectplan.measure import Notice
@@ -45,11 +46,6 @@ MOST_FAILED = 0.02  # of a cartilage's vertices
 BONES_OUTSIDE = 0.01  # of the bones' surface outside of the body that an image shows
 # Pairs whose names state the side of the knee they lie on.
 _SIDED = ("tibial_cartilage", "meniscus")
-_MEET = (
-    ("femur", "tibia"), ("femur", "patella"), ("tibia", "fibula"), ("hip_bone", "femur"), ("tibia", "talus"),
-)  # fmt: skip
-_MEETING = {name for pair in _MEET for name in pair}
-MOST_GAP_MM = 40.0  # between bones that meet in a joint, a dislocated one included (assumed)
 
 
 # Structures that one joint alone has: with none of its own and some of another's, a joint is misnamed.
@@ -147,23 +143,9 @@ def check_medial_lateral(structures: Mapping[str, Structure], axes: JointAxes) -
             )
 
 
-def apart(bones: Mapping[str, Surface]) -> str:
-    """Say which two bones that meet in a joint lie far apart: two legs, or two frames; "" where none do."""
-    for one, other in _MEET:
-        if one in bones and other in bones:
-            some = bones[other].vertices_mm[:: max(1, len(bones[other].vertices_mm) // 2000)]
-            gap = float(nearest_points(bones[one].bvh, some)[0].min())
-            if gap > MOST_GAP_MM:
-                return (
-                    f"the {other} lies {gap:.0f} mm from the {one} (at most {MOST_GAP_MM:g}): bones of two "
-                    "legs, or of two frames; check the files and their frame"
-                )
-    return ""
-
-
 def check_together(given: Mapping[str, Structure]) -> None:
-    """Raise ContradictionError where two bones that meet in a joint lie far apart."""
-    problem = apart({name: s.surface for name, s in given.items() if name in _MEETING})
+    """Raise ContradictionError where two bones that meet in a joint do not lie together; see `apart`."""
+    problem = apart({name: s.surface for name, s in given.items() if name in MEETING})
     if problem:
         raise ContradictionError(problem)
 

@@ -205,9 +205,9 @@ def _may_be_missed(bone: Surface, bare: Bools, measured: Floats, extent_mm: Floa
     """Bare vertices, or their whole patch, where voxels may have missed a sheet like the one beside, (n,).
 
     A sheet's voxels close up where it is at least as thick as a voxel is long along the normal: the largest
-    of the three edges' shares in it (a digital plane has no tunnel from there on: Andres, Acharya & Sibata 1997,
-    doi:10.1006/gmip.1997.0427); a thinner one passes between two slices. How thick the sheet is, voxels tell
-    to within one: what reads as less than two may be less than one.
+    of the three edges' shares in it (a digital plane has no tunnel from there on: Andres, Acharya & Sibata
+    1997, doi:10.1006/gmip.1997.0427); a thinner one passes between two slices. How thick the sheet is, voxels
+    tell to within one: what reads as less than two may be less than one.
     measured : thickness at every vertex, NaN where there is none.  extent_mm : of a voxel along the normals.
     """
     found, known = np.flatnonzero(bare), np.flatnonzero(np.isfinite(measured))
