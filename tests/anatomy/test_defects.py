@@ -127,7 +127,29 @@ def test_two_losses_apart_are_two_findings(made):
     assert (one.finding, other.finding) == (1, 2)
 
 
-def test_a_labelled_lesion_has_its_projected_area_and_depth(made):
+@pytest.mark.parametrize("half_deg", [9.0, 16.0, 25.0])
+def test_a_labelled_lesion_has_its_area_on_the_bone_and_its_depth(made, half_deg):
+    """A cone of bone, 4 mm deep: its area is the cap's, which on a plane casts a smaller shadow."""
+    points, distance = coordinates(made)
+    core = made.bone & (distance > 16.0)
+    core &= points[..., 2] / np.maximum(distance, 1e-9) > math.cos(math.radians(half_deg))
+    structures, maps = joint_of(made, 5 * (made.bone & ~core) + made.cartilage + 7 * core)
+    for kept in (maps, {}):  # with the cartilage's map and without it
+        (found,) = [d for d in find_defects(structures, kept, plain_axes()) if d.source == "label"]
+        assert found.area_mm2 == pytest.approx(cap_mm2(half_deg), rel=0.05)
+        assert found.depth_mm == pytest.approx(4.0, abs=0.15)
+
+
+def test_a_cyst_under_the_surface_has_the_area_of_its_shadow(made):
+    points, _ = coordinates(made)
+    core = np.linalg.norm(points - [0.0, 0.0, 13.0], axis=-1) <= 4.0
+    structures, maps = joint_of(made, 5 * (made.bone & ~core) + made.cartilage + 7 * core)
+    (found,) = [d for d in find_defects(structures, maps, plain_axes()) if d.source == "label"]
+    assert found.area_mm2 == pytest.approx(16.0 * math.pi, rel=0.04)
+    assert found.depth_mm == pytest.approx(11.0, abs=0.3)
+
+
+def test_a_lesion_with_upright_walls_has_the_area_of_its_mouth_and_its_depth(made):
     """A cylinder of bone 5 mm wide reaching 4 mm under the bone's surface."""
     points, _ = coordinates(made)
     core = made.bone & (np.hypot(points[..., 0], points[..., 1]) <= 5.0) & (points[..., 2] > 16.0)
@@ -136,8 +158,8 @@ def test_a_labelled_lesion_has_its_projected_area_and_depth(made):
     lesions = [d for d in find_defects(structures, maps, plain_axes()) if d.source == "label"]
     (found,) = lesions
     assert found.structure == "femoral_lesion"
-    assert found.area_mm2 == pytest.approx(25.0 * math.pi, rel=0.08)
-    assert found.depth_mm == pytest.approx(4.0, abs=0.3)
+    assert found.area_mm2 == pytest.approx(2 * math.pi * 400 * (1 - math.sqrt(1 - 25 / 400)), rel=0.08)
+    assert found.depth_mm == pytest.approx(4.0, abs=0.15)
     assert found.volume_ml == pytest.approx(core.sum() * 0.125 / 1000.0, rel=1e-6)
 
 

@@ -13,7 +13,7 @@ from injectplan.phantoms.ankle_bones import DOME_RADIUS, DomeDefect
 from injectplan.phantoms.assembly import Recipe, assemble, within
 from injectplan.phantoms.grids import rotation
 from injectplan.phantoms.implicit import Solid, smooth_step
-from injectplan.phantoms.layers import Bone, Layer, build_bone
+from injectplan.phantoms.layers import Bone, Layer, area_mm2, build_bone
 from injectplan.phantoms.values import (
     JOINT_GRID,
     Choice,
@@ -135,8 +135,18 @@ def ankle_phantom(parameters: Parameters | None = None) -> Phantom:
         "plafond_thickness_mm": Truth(value=_PLAFOND_MM * scale, unit="mm", formula="1.2 cartilage_scale"),
     }
     if defect is not None:
-        area = float(np.pi * defect.radius_ml_mm * defect.radius_ap_mm * size**2)
-        truth["defect_area_mm2"] = Truth(value=area, unit="mm2", formula="π a b, on the dome")
+        talus = next(bone for bone in recipe.bones if bone.name == "talus")
+        area = area_mm2(talus.surface, lambda foot: (foot[:, 2] > -14.0) & (defect.rho(foot) <= 1.0))
+        truth["defect_area_mm2"] = Truth(
+            value=float(np.pi * defect.radius_ml_mm * defect.radius_ap_mm * size**2),
+            unit="mm2",
+            formula="π a b, on the dome",
+        )
+        truth["defect_bone_area_mm2"] = Truth(
+            value=area * size**2,
+            unit="mm2",
+            formula="area integral over the bone inside the defect's outline",
+        )
         truth["lesion_depth_mm"] = Truth(
             value=defect.bone_depth_mm * size, unit="mm", formula="as given (defect_depth_mm)"
         )

@@ -19,6 +19,7 @@ from injectplan.phantoms.knee_cartilage import DEFAULT_MM, DefectShape
 from injectplan.phantoms.layers import (
     Bone,
     Layer,
+    area_mm2,
     build_bone,
     cartilage_points,
     clearance_to_cartilage,
@@ -352,9 +353,14 @@ def _truth(p: dict[str, Value], shape: KneeShape, to_patient: Floats, fluid_ml: 
         result["effusion_ml"] = Truth(value=fluid_ml, unit="mL", formula="labelled voxels × their volume")
     if shape.defect is not None:
         d = shape.defect
-        area = np.pi * d.radius_ap_mm * d.radius_ml_mm * size**2
+        femur = next(bone for bone in shape.bones if bone.name == "femur")
+        area = area_mm2(femur.surface, d.covers) * size**2
         result["defect_area_mm2"] = Truth(
-            value=float(area), unit="mm2", formula="π a b, on the running surface"
+            value=float(np.pi * d.radius_ap_mm * d.radius_ml_mm * size**2), unit="mm2",
+            formula="π a b, along the running surface and straight across it",
+        )  # fmt: skip
+        result["defect_bone_area_mm2"] = Truth(
+            value=area, unit="mm2", formula="area integral over the bone inside the defect's outline"
         )
         result["defect_depth_mm"] = Truth(
             value=(d.cartilage_lost * shape.mm["medial_condyle"]) * size, unit="mm", formula="lost cartilage"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from injectplan.kernels.cast import Floats
+from injectplan.kernels.cast import Bools, Floats
 from injectplan.phantoms.implicit import smooth_max, smooth_step
 from injectplan.phantoms.knee_bones import (
     CONDYLE_AXIS,
@@ -52,6 +52,10 @@ class DefectShape:
         arc = 22.0 * (angle - np.radians(self.angle_deg))
         return np.hypot((foot[:, 0] - self.x_mm) / self.radius_ml_mm, arc / self.radius_ap_mm)
 
+    def covers(self, foot: Floats) -> Bools:
+        """Whether points of the femur lie in the outline, on the condyle's lower half, (n,)."""
+        return np.asarray((foot[:, 2] < CONDYLE_AXIS[1]) & (self.rho(foot) <= 1.0))
+
 
 def _femoral_margin(foot: Floats) -> tuple[Floats, Floats]:
     """Distance inside the cartilage's margin, and how far a point belongs to the trochlea (0–1)."""
@@ -83,8 +87,7 @@ def femoral_thickness(foot: Floats, mm: dict[str, float], defect: DefectShape | 
     full = condyle + (mm["trochlea"] - condyle) * forward
     t = full * smooth_step(margin / TAPER_MM)
     if defect is not None:
-        low = foot[:, 2] < CONDYLE_AXIS[1]
-        t = np.where(low & (defect.rho(foot) <= 1.0), t * (1.0 - defect.cartilage_lost), t)
+        t = np.where(defect.covers(foot), t * (1.0 - defect.cartilage_lost), t)
     return t
 
 

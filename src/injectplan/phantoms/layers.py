@@ -100,6 +100,21 @@ def layer_truth(bone: Bone, layer: Layer, size: float) -> dict[str, Truth]:
     return result
 
 
+def area_mm2(surface: Surface, inside: Callable[[Floats], Bools], parts: int = 6) -> float:
+    """Area of what of a surface lies inside an outline, mm².
+
+    inside : tells of points (n, 3) whether they do.  parts : each triangle's edges are cut into so many, and
+    its parts counted by their middles.
+    """
+    corners = surface.vertices_mm[surface.triangles]
+    upright = [(i + 1 / 3, j + 1 / 3) for i in range(parts) for j in range(parts - i)]
+    upside = [(i + 2 / 3, j + 2 / 3) for i in range(parts - 1) for j in range(parts - 1 - i)]
+    share = np.zeros(len(corners))
+    for u, v in np.array(upright + upside) / parts:
+        share += inside((1.0 - u - v) * corners[:, 0] + u * corners[:, 1] + v * corners[:, 2])
+    return float((surface.triangle_areas_mm2 * share).sum() / parts**2)
+
+
 def paint_bone(
     labels: npt.NDArray[np.uint16], index_to_joint: Floats, bone: Bone, values: dict[str, int]
 ) -> None:
