@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -43,6 +44,23 @@ def test_only_frames_flips_between_lps_and_ras() -> None:
     flip = re.compile(r"diag\(\[?-1(\.0?)?, -1(\.0?)?, 1|\* *(np\.array\()?\[-1(\.0?)?, -1(\.0?)?, 1(\.0?)?")
     found = [p.name for p in _tracked("src/*.py") if flip.search(p.read_text()) and p.name != "frames.py"]
     assert found == []
+
+
+def _undocumented(path: Path) -> list[str]:
+    """Functions and classes of a module, and methods, that have a name of their own and no docstring."""
+    found: list[str] = []
+    within: list[ast.Module | ast.ClassDef] = [ast.parse(path.read_text())]
+    while within:
+        for one in within.pop().body:
+            if isinstance(one, ast.ClassDef):
+                within.append(one)
+            if isinstance(one, ast.FunctionDef | ast.ClassDef) and not one.name.startswith("_"):
+                found += [] if ast.get_docstring(one) else [f"{path.name}: {one.name}"]
+    return found
+
+
+def test_what_has_a_name_says_what_it_is() -> None:
+    assert [said for path in _tracked("src/*.py") for said in _undocumented(path)] == []
 
 
 def test_chance_comes_from_the_counter_only() -> None:

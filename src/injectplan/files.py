@@ -31,6 +31,7 @@ class _Written:
     hash: str
 
     def is_unchanged(self, path: Path) -> bool:
+        """Whether a file still has the hash it was written with; True where that is not known."""
         return not self.hash or sha256(path) == self.hash
 
 

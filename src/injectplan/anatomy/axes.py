@@ -56,9 +56,11 @@ class _Cloud:
 
     @property
     def center(self) -> Floats:
+        """Mean of the points by area, (3,) mm."""
         return np.asarray(np.average(self.points, axis=0, weights=self.weights))
 
     def where(self, keep: np.ndarray) -> _Cloud:
+        """Keep the points of a mask (n,)."""
         return _Cloud(self.points[keep], self.weights[keep])
 
     def principal(self, normal: Floats) -> tuple[Floats, float]:

@@ -262,10 +262,12 @@ class _Clock:
         self.since = self.begin = time.perf_counter()
 
     def say(self, label: str, fraction: float) -> None:
+        """Report what is done now and the share that is behind, 0 to 1."""
         if self.progress is not None:
             self.progress(label, fraction)
 
     def done(self, step: str) -> None:
+        """Note the seconds since the last step ended, under this step's name."""
         now = time.perf_counter()
         self.seconds[step] = now - self.since
         self.since = now

@@ -53,6 +53,7 @@ class _Plateau:
 
     @property
     def center(self) -> Floats:
+        """Mean of the vertices by area, (3,) mm."""
         return np.asarray(np.average(self.points, axis=0, weights=self.areas))
 
 

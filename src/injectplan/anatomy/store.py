@@ -90,11 +90,13 @@ class _Writer:
         }  # fmt: skip
 
     def surface(self, surface: Surface | None) -> _Json | None:
+        """A surface by the names of its vertices and triangles; None stays None."""
         if surface is None:
             return None
         return {"vertices": self.put(surface.vertices_mm), "triangles": self.put(surface.triangles)}
 
     def field(self, field: Field) -> _Json:
+        """A field by its origin, spacing in mm and the name of its values."""
         return {
             "origin": self.put(field.origin_mm),
             "spacing": float(field.spacing_mm),
@@ -102,6 +104,7 @@ class _Writer:
         }
 
     def structure(self, s: Structure) -> _Json:
+        """A structure's surface and all that is known of it; its name is the key it stands under."""
         return {
             "surface": self.surface(s.surface), "tissue": s.tissue, "risk": s.risk, "source": s.source,
             "priority": s.priority, "placement_sd_mm": s.placement_sd_mm, "label": s.label,
@@ -110,6 +113,7 @@ class _Writer:
         }  # fmt: skip
 
     def cavity(self, c: Cavity) -> _Json:
+        """The cavity with its fields and recesses."""
         return {
             "surface": self.surface(c.surface), "field": self.field(c.field),
             "distension": self.field(c.distension), "recess_index": self.put(c.recess_index),
@@ -126,6 +130,7 @@ class _Writer:
         }  # fmt: skip
 
     def cartilage(self, m: CartilageMap) -> _Json:
+        """A cartilage map, its arrays by name."""
         return {
             "bone": m.bone, "regions": list(m.regions), "volume_ml": m.volume_ml,
             "trustworthy": m.trustworthy, "thickness": self.put(m.thickness_mm),
@@ -133,6 +138,7 @@ class _Writer:
         }  # fmt: skip
 
     def defect(self, d: Defect) -> _Json:
+        """A defect with its patch."""
         return {
             "structure": d.structure, "zone": d.zone, "center_mm": self.put(d.center_mm),
             "area_mm2": d.area_mm2, "depth_mm": d.depth_mm, "volume_ml": d.volume_ml, "grade": d.grade,
@@ -141,6 +147,7 @@ class _Writer:
         }  # fmt: skip
 
     def labels(self, m: LabelMap) -> _Json:
+        """A label map with its overlaps and the structures that its table added."""
         return {
             "affine": self.put(m.affine), "labels": self.put(m.labels),
             "names": {str(v): n for v, n in m.names.items()},
@@ -153,6 +160,7 @@ class _Writer:
         }  # fmt: skip
 
     def axes(self, a: JointAxes) -> _Json:
+        """The joint's directions and centre; the side stands with the joint."""
         return {
             "origin_mm": self.put(a.origin_mm), "lateral": self.put(a.lateral),
             "anterior": self.put(a.anterior), "proximal": self.put(a.proximal),
@@ -160,6 +168,7 @@ class _Writer:
         }  # fmt: skip
 
     def joint(self, j: JointModel) -> _Json:
+        """The whole joint; timings are not kept."""
         return {
             "version": VERSION, "kind": j.kind, "side": j.side, "axes": self.axes(j.axes),
             "structures": {n: self.structure(s) for n, s in j.structures.items()},
@@ -183,6 +192,7 @@ class _Reader:
         self._whole: dict[str, Array] = {}
 
     def get(self, name: str | _Json | None) -> Any:
+        """An array by what `_Writer.put` gave for it, read-only; None for None."""
         if name is None:
             return None
         array = self.arrays[name] if isinstance(name, str) else self._filled(name)
@@ -207,12 +217,15 @@ class _Reader:
         return self._surfaces.setdefault(named, Surface(*arrays))
 
     def field(self, data: _Json) -> Field:
+        """A field again."""
         return Field(self.get(data["origin"]), float(data["spacing"]), self.get(data["values"]))
 
     def notices(self, data: list[_Json]) -> tuple[Notice, ...]:
+        """Warnings again."""
         return tuple(Notice(n["code"], n["message"], n.get("structure")) for n in data)
 
     def structure(self, name: str, data: _Json) -> Structure:
+        """A structure again, under the name it is kept by."""
         kept = {k: data[k] for k in ("tissue", "risk", "source", "priority", "placement_sd_mm", "label")}
         return Structure(
             name=name, surface=self.surface(data["surface"]), voxel_volume_ml=data["voxel_volume_ml"],
@@ -221,6 +234,7 @@ class _Reader:
         )  # fmt: skip
 
     def cavity(self, data: _Json) -> Cavity:
+        """The cavity again; an older joint's held no segmented fluid."""
         recesses = tuple(
             Recess(
                 name=r["name"], center_mm=self.get(r["center_mm"]), normal=self.get(r["normal"]),
@@ -236,6 +250,7 @@ class _Reader:
         )  # fmt: skip
 
     def cartilage(self, name: str, data: _Json) -> CartilageMap:
+        """A cartilage map again, under the name it is kept by."""
         return CartilageMap(
             name=name, bone=data["bone"], thickness_mm=self.get(data["thickness"]),
             nearest_mm=self.get(data["nearest"]), state=self.get(data["state"]),
@@ -244,6 +259,7 @@ class _Reader:
         )  # fmt: skip
 
     def defect(self, data: _Json) -> Defect:
+        """A defect again; an older joint's belongs to no finding."""
         kept = {
             k: data[k] for k in ("structure", "zone", "area_mm2", "depth_mm", "volume_ml", "grade", "source")
         }
@@ -251,6 +267,7 @@ class _Reader:
         return Defect(center_mm=self.get(data["center_mm"]), surface=self.surface(data["surface"]), **kept)
 
     def labels(self, data: _Json) -> LabelMap:
+        """A label map again."""
         additions = {
             n: StructureInfo(
                 name=n,
@@ -270,6 +287,7 @@ class _Reader:
         )  # fmt: skip
 
     def joint(self, data: _Json) -> JointModel:
+        """The whole joint again."""
         axes, shape = data["axes"], data["input_shape"]
         return JointModel(
             kind=data["kind"], side=data["side"],

@@ -101,6 +101,7 @@ class _Held:
         self._timer.start()
 
     def say(self, line: str) -> None:
+        """Print a line, or keep it while lines still wait."""
         with self._lock:
             if self._waiting is not None:
                 self._waiting.append(line)
@@ -115,6 +116,7 @@ class _Held:
             self._waiting = None
 
     def drop(self) -> None:
+        """Forget what waits: the work is done or has failed."""
         self._timer.cancel()
         with self._lock:
             self._waiting = None

@@ -149,12 +149,14 @@ class _Block:
         return self.builder.bitcast(self.builder.gep(data, [self.at]), _FLOATS.as_pointer())
 
     def load(self, data: Any) -> Any:
+        """Sixteen floats from the block's place on, 0 beyond the end."""
         align = ir.Constant(_I32, 4)
         return self._call(
             "llvm.masked.load.v16f32.p0v16f32", _FLOATS, self._place(data), align, self.alive, _splat(0.0)
         )
 
     def load_ints(self, data: Any) -> Any:
+        """Sixteen whole numbers from the block's place on, 0 beyond the end."""
         place = self.builder.bitcast(self.builder.gep(data, [self.at]), _INTS.as_pointer())
         align = ir.Constant(_I32, 4)
         return self._call(
@@ -162,21 +164,25 @@ class _Block:
         )
 
     def store(self, data: Any, value: Any) -> None:
+        """Write sixteen floats, none beyond the end."""
         align = ir.Constant(_I32, 4)
         self._call(
             "llvm.masked.store.v16f32.p0v16f32", ir.VoidType(), value, self._place(data), align, self.alive
         )
 
     def store_bytes(self, data: Any, value: Any) -> None:
+        """Write sixteen whole numbers as bytes, none beyond the end."""
         bytes_, align = ir.VectorType(ir.IntType(8), LANES), ir.Constant(_I32, 1)
         place = self.builder.bitcast(self.builder.gep(data, [self.at]), bytes_.as_pointer())
         small = self.builder.trunc(value, bytes_)
         self._call("llvm.masked.store.v16i8.p0v16i8", ir.VoidType(), small, place, align, self.alive)
 
     def muladd(self, a: Any, b: Any, c: Any) -> Any:
+        """The sum a · b + c in each lane, rounded once where the machine can."""
         return self._call("llvm.fmuladd.v16f32", _FLOATS, a, b, c)
 
     def root(self, a: Any) -> Any:
+        """Square root in each lane."""
         return self._call("llvm.sqrt.v16f32", _FLOATS, a)
 
     def cell(self, place: Any) -> tuple[Any, Any]:

@@ -75,22 +75,27 @@ class _Lanes:
         self.rows = builder.gep(data, [offset])
 
     def splat(self, value: Any) -> Any:
+        """One number in all eight lanes."""
         one = self.builder.insert_element(ir.Constant(_F64X8, ir.Undefined), value, ir.Constant(_I32, 0))
         zeros = ir.Constant(ir.VectorType(_I32, WIDTH), [0] * WIDTH)
         return self.builder.shuffle_vector(one, ir.Constant(_F64X8, ir.Undefined), zeros)
 
     def row(self, number: Any) -> Any:
+        """A row of the node, eight floats as doubles."""
         start = self.builder.gep(self.rows, [self.builder.mul(number, ir.Constant(number.type, WIDTH))])
         vector = self.builder.load(self.builder.bitcast(start, _F32X8.as_pointer()), align=4)
         return self.builder.fpext(vector, _F64X8)
 
     def larger(self, a: Any, b: Any) -> Any:
+        """The larger of two in each lane; of NaN, b."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
     def smaller(self, a: Any, b: Any) -> Any:
+        """The smaller of two in each lane; of NaN, b."""
         return self.builder.select(self.builder.fcmp_ordered("<", a, b), a, b)
 
     def finish(self, context: Any, entry_type: Any, entry: Any, values: Any, met: Any) -> Any:
+        """Write the lanes' values, and return the lanes that were met as bits."""
         data = arrayobj.make_array(entry_type)(context, self.builder, entry).data
         self.builder.store(values, self.builder.bitcast(data, _F64X8.as_pointer()), align=8)
         bits = self.builder.bitcast(met, ir.IntType(WIDTH))

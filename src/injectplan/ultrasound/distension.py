@@ -56,6 +56,7 @@ class _Known:
         self.mm = np.full(len(self.vertices), np.nan)
 
     def at(self, index: npt.NDArray[np.int64]) -> Floats:
+        """Distances of these vertices, (n,) mm; index : which, (n,)."""
         missing = index[np.isnan(self.mm[index])]
         if len(missing):
             self.mm[missing] = _distance(self.others, self.vertices[missing])

@@ -71,6 +71,7 @@ class _Shapes:
 
     @lazy
     def bounds_mm(self) -> Floats:
+        """Lowest and highest corner of all surfaces, (2, 3) RAS mm."""
         return _bounds_of(self.surfaces)
 
 

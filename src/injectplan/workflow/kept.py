@@ -102,6 +102,7 @@ class _Unpickler(pickle.Unpickler):
     """Makes plain values, arrays and this program's records, and nothing else that a pickle may name."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """A class that may be named; FileError for any other."""
         if module in _VALUES or (module.partition(".")[0] == "numpy" and name in _ARRAYS):
             return super().find_class(module, name)
         raise FileError(f"a kept value names {module}.{name}")
