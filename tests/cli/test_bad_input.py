@@ -331,6 +331,22 @@ def test_bad_words_for_a_phantom(command: Command, tmp_path: Path, words: tuple[
     check(done, tmp_path, set(), "noise-sd")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("radius=3",), "did you mean radius_mm"), (("radius_mm=x",), "must be a number"),
+        (("radius_mm=nan",), "must be a number"), (("radius_mm=900",), "must lie in 2 to 60"),
+        (("radius_mm",), "NAME=VALUE"), (("=3",), "NAME=VALUE"), (("radius_mm=",), "NAME=VALUE"),
+        (("radius_mm=9", "radius_mm=10"), "named twice"), (("side=up",), "left, right"),
+    ],
+)  # fmt: skip
+def test_bad_parameters_of_a_phantom(
+    command: Command, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    done = command("phantom", "export", "sphere", "--set", *words, "--out", tmp_path / "out")
+    check(done, tmp_path, set(), says)
+
+
 def test_an_out_folder_that_is_a_file(command: Command, tmp_path: Path) -> None:
     place = tmp_path / "taken"
     place.write_text("mine")

@@ -14,7 +14,9 @@ import pytest
 
 from command_line import Command
 from injectplan.documents import json_schema
+from injectplan.imaging.volumes import read_labelmap
 from injectplan.measure import NOT_A_DEVICE
+from injectplan.phantoms import make_phantom, phantom_names, phantom_parameters
 
 WRITTEN = {
     "record.json", "report.html", "alignment.json", "plan.json", "plan.mrk.json", "dose.json", "preview.gif",
@@ -197,6 +199,36 @@ def test_phantoms_export_what_they_are(command: Command, tmp_path: Path, name: s
         assert (folder / file).is_file()
     assert list((folder / "surfaces").iterdir())
     jsonschema.validate(json.loads((folder / "truth.json").read_text()), json_schema("truth"))
+
+
+def test_a_phantom_exports_with_the_parameters_given_as_python_makes_it(
+    command: Command, tmp_path: Path
+) -> None:
+    given = {"effusion_ml": 9.0, "side": "left", "spacing_mm": 2.0, "slice_mm": 2.0, "shaft_mm": 50.0}
+    words = [f"{name}={value}" for name, value in given.items()]
+    done = command("phantom", "export", "ankle", "--set", *words, "--out", tmp_path / "ankle", "--quiet")
+    assert done.code == 0, done.err
+    made = make_phantom("ankle", given)
+    truth = json.loads((tmp_path / "ankle" / "truth.json").read_text())
+    assert {name: truth[name] for name in made.truth} == dict(made.truth)
+    assert truth["dome_axis"]["value"] == [-1.0, 0.0, 0.0]
+    written = read_labelmap(tmp_path / "ankle" / "labels.nrrd", tmp_path / "ankle" / "labels.toml")
+    assert written.affine == pytest.approx(made.labelmap.affine)
+    assert (written.labels == made.labelmap.labels).all()
+
+
+def test_what_the_list_offers_is_what_a_phantom_takes(command: Command) -> None:
+    document = json.loads(command("phantom", "list", "--json").out)
+    assert set(document["parameters"]) == set(document["phantoms"]) == set(phantom_names())
+    for name, entries in document["parameters"].items():
+        assert {p: entry["default"] for p, entry in entries.items()} == phantom_parameters(name)
+        for parameter, entry in entries.items():
+            ends = entry["words"] if "words" in entry else (entry["low"], entry["high"])
+            for end in ends:
+                assert phantom_parameters(name, {parameter: end})[parameter] == end
+    shown = command("phantom", "list").out
+    assert "effusion_ml" in shown
+    assert "left | right" in shown
 
 
 def test_flow_gives_the_known_numbers(command: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,20 +18,28 @@ command = App(name="phantom", help="The built-in phantoms, with a closed-form an
 
 @command.command(name="list")
 def list_(*, common: Common = DEFAULT) -> None:
-    """List the phantoms.
+    """List the phantoms and their parameters, each with its default and what it may be.
 
     Example: injectplan phantom list
     """
-    from injectplan.phantoms import phantom_names
+    from injectplan.phantoms import phantom_names, phantom_table
 
     common.begin()
-    names = list(phantom_names())
-    document: dict[str, object] = {"schema": 1, "phantoms": names}
+    tables = {name: phantom_table(name) for name in phantom_names()}
+    parameters = {
+        name: {p: asdict(entry) for p, entry in entries.items()} for name, entries in tables.items()
+    }
+    document: dict[str, object] = {"schema": 1, "phantoms": list(tables), "parameters": parameters}
 
     def table(shown: Console) -> None:
-        rows = Table("phantom")
-        for name in names:
-            rows.add_row(name)
+        rows = Table("phantom", "parameter", "default", "may be")
+        for name, entries in parameters.items():
+            for i, (parameter, entry) in enumerate(entries.items()):
+                words = entry.get("words")
+                default = entry["default"] if words else f"{entry['default']:g}"
+                among = " | ".join(words) if words else f"{entry['low']:g} to {entry['high']:g}"
+                rows.add_row("" if i else name, parameter, default, among)
+            rows.add_section()
         shown.print(rows)
 
     finish(document, common, by="phantom-list", table=table, write=as_json(document, "phantoms.json"))
@@ -40,31 +49,34 @@ def list_(*, common: Common = DEFAULT) -> None:
 def export(
     name: str,
     *,
+    set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative="")] = None,
     echo_times_ms: Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")] = None,
     noise_sd: float = 0.0,
     common: Common = DEFAULT,
 ) -> None:
     """Write a phantom: labels.nrrd, labels.toml, surfaces/, truth.json; with echo times a T2 series too.
 
-    Example: injectplan phantom export sphere --out out/sphere
+    Example: injectplan phantom export knee --set effusion_ml=40 side=left --out out/knee
 
     Parameters
     ----------
     name
         One of `injectplan phantom list`.
+    set_
+        NAME=VALUE for each parameter that is not to have its default; `phantom list` gives them.
     echo_times_ms
         Write echoes.nrrd with these echoes, and t2.nii.gz, the true T2 of its cartilage.
     noise_sd
         Rician noise of the echoes; cartilage has 1000 at echo time 0.
     """
-    from injectplan.phantoms import export_phantom, make_phantom
+    from injectplan.phantoms import export_phantom, make_phantom, read_parameters
 
     common.begin()
     if common.out is None:
         raise UsageError("--out DIR is needed: where to write the phantom")
     if not 0.0 <= noise_sd <= 1e6:
         raise UsageError(f"--noise-sd {noise_sd:g}: needs 0 or more")
-    phantom = make_phantom(name, {})
+    phantom = make_phantom(name, read_parameters(name, set_ or ()))
     document = {"schema": 1, "name": name, "truth": phantom.truth}
 
     def table(shown: Console) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         phantom_names,
         phantom_parameters,
         phantom_surfaces,
+        phantom_table,
+        read_parameters,
     )
     from injectplan.phantoms.export import export_phantom
     from injectplan.phantoms.hip import hip_phantom
@@ -33,6 +35,8 @@ __all__ = [
     "phantom_names",
     "phantom_parameters",
     "phantom_surfaces",
+    "phantom_table",
+    "read_parameters",
 ]
 
 __getattr__ = names_on_use(
@@ -40,10 +44,13 @@ __getattr__ = names_on_use(
     {
         "analytic": ("analytic_structures",),
         "ankle": ("ankle_phantom",),
-        "catalogue": ("make_phantom", "phantom_names", "phantom_parameters", "phantom_surfaces"),
+        "catalogue": (
+            "make_phantom", "phantom_names", "phantom_parameters", "phantom_surfaces", "phantom_table",
+            "read_parameters",
+        ),
         "export": ("export_phantom",),
         "hip": ("hip_phantom",),
         "knee": ("knee_phantom",),
         "values": ("Phantom", "Truth"),
     },
-)
+)  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 
@@ -13,7 +13,7 @@ from injectplan.phantoms.analytic import NAMES, analytic_phantom, table_of
 from injectplan.phantoms.ankle import ankle_phantom
 from injectplan.phantoms.hip import hip_phantom
 from injectplan.phantoms.knee import knee_phantom
-from injectplan.phantoms.values import Parameters, Phantom, Value, effective
+from injectplan.phantoms.values import Choice, Parameters, Phantom, Range, Value, effective
 
 _JOINTS = {"knee": knee.TABLE, "hip": hip.TABLE, "ankle": ankle.TABLE}
 _BUILDERS: Mapping[str, Callable[[Parameters], Phantom]] = {
@@ -38,7 +38,33 @@ def make_phantom(name: str, parameters: Parameters | None = None) -> Phantom:
 def phantom_parameters(name: str, parameters: Parameters | None = None) -> dict[str, Value]:
     """Return every parameter a phantom would be built with; a mistake in them raises UsageError."""
     _refuse_unknown(name)
-    return effective(name, _JOINTS.get(name) or table_of(name), parameters)
+    return effective(name, phantom_table(name), parameters)
+
+
+def phantom_table(name: str) -> Mapping[str, Range | Choice]:
+    """Return a phantom's parameters with their defaults and ranges; an unknown name raises UsageError."""
+    _refuse_unknown(name)
+    return _JOINTS.get(name) or table_of(name)
+
+
+def read_parameters(name: str, words: Sequence[str]) -> dict[str, Value]:
+    """Turn words NAME=VALUE into a phantom's parameters; a mistake in one raises UsageError that names it.
+
+    What is not a number stays a word, which `effective` refuses where a number is wanted.
+    """
+    result: dict[str, Value] = {}
+    for pair in words:
+        parameter, equals, text = pair.partition("=")
+        if not (parameter and equals and text):
+            raise UsageError(f"--set {pair}: needs the form NAME=VALUE, such as effusion_ml=20")
+        if parameter in result:
+            raise UsageError(f"--set {parameter}: named twice")
+        try:
+            result[parameter] = float(text)
+        except ValueError:
+            result[parameter] = text
+    phantom_parameters(name, result)
+    return result
 
 
 def _refuse_unknown(name: str) -> None:
