@@ -11,8 +11,9 @@ from injectplan.kernels.cast import Floats
 from injectplan.phantoms import ankle_bones
 from injectplan.phantoms.ankle_bones import DOME_RADIUS, DomeDefect
 from injectplan.phantoms.assembly import Recipe, assemble, within
+from injectplan.phantoms.effusion import bulge_order, shoulder
 from injectplan.phantoms.grids import rotation
-from injectplan.phantoms.implicit import Solid, smooth_step
+from injectplan.phantoms.implicit import Solid, smooth_min
 from injectplan.phantoms.layers import Bone, Layer, area_mm2, build_bone
 from injectplan.phantoms.values import (
     JOINT_GRID,
@@ -34,7 +35,7 @@ TABLE: dict[str, Range | Choice] = {
     "size": Range(default=1.0, low=0.75, high=1.3),
     "plantarflexion_deg": Range(default=0.0, low=-15.0, high=35.0),
     "cartilage_scale": Range(default=1.0, low=0.3, high=1.8),
-    "effusion_ml": Range(default=0.0, low=0.0, high=20.0),
+    "effusion_ml": Range(default=0.0, low=0.0, high=60.0),
     "shaft_mm": Range(default=80.0, low=50.0, high=150.0),
     "defect": Choice(default="none", words=("none", "ocd")),
     "defect_zone": Choice(default="medial", words=("medial", "lateral")),
@@ -47,15 +48,38 @@ TABLE: dict[str, Range | Choice] = {
 
 _TALAR_MM, _PLAFOND_MM = 1.25, 1.2  # dome mean 1.11–1.35 mm; the plafond's is assumed
 _FILM_MM = 0.4
+_CREASE_MM = 8.0  # over which the capsule bridges the angle between tibia and talus (assumed)
+_STIFF_MM = 20.0  # at which the capsule gives half as readily as at rest (assumed)
+_SPREAD = 0.9  # of the recess's outline along the bones, per mm that the capsule stands off (assumed)
+_SLIT_MM = 3.5  # no effusion between the bearing surfaces: tibia and talus are nearer than this there
+_HOLDS_ML = 15.0  # 10 to 15 mL (assumed)
 
 
 def effusion_order(p: Floats, tibia: Bone, talus: Bone) -> Floats:
-    """When fluid reaches a point: the anterior recess first, the posterior one later, (n,)."""
-    depth = np.minimum(tibia.solid(p), talus.solid(talus.to_joint.inverse().apply(p)))
-    front = np.minimum.reduce([p[:, 1] - 6.0, 13.0 - p[:, 2], p[:, 2] + 18.0, 14.0 - np.abs(p[:, 0])])
-    back = np.minimum.reduce([-p[:, 1] - 8.0, 8.0 - p[:, 2], p[:, 2] + 14.0, 11.0 - np.abs(p[:, 0])])
-    fade = np.maximum(smooth_step(front / 8.0), 0.5 * smooth_step(back / 7.0))
-    return np.where((fade > 1e-3) & (depth > 0), depth / np.maximum(fade, 1e-3), np.inf)
+    """When fluid reaches a point: the anterior recess first, the posterior one later, (n,).
+
+    Both are ovals over the joint's line, as wide as the dome, which spread along the bones as they bulge; the
+    crease between tibia and talus fills first.
+    """
+    x, y, z = p.T
+    on_tibia, on_talus = tibia.solid(p), talus.solid(talus.to_joint.inverse().apply(p))
+    depth = np.maximum(smooth_min(on_tibia, on_talus, _CREASE_MM), 0.0)
+    # it stiffens as it stretches, towards the sole and beside the malleoli
+    bounds = shoulder(np.minimum(z + 25.0, 33.0 - np.abs(x)), 12.0)
+    depth = depth * (1.0 + depth / _STIFF_MM) / np.maximum(bounds, 1e-3)
+    result = np.full(len(p), np.inf)
+    for out, (high, low), half, gives in (
+        (y - 6.0, (14.0, 16.0), 14.0, 1.0),
+        (-y - 8.0, (8.0, 13.0), 11.0, 0.5),
+    ):
+        up = np.where(z > 0.0, z / high, z / low)
+        rho = np.sqrt((x / half) ** 2 + up**2 + (np.minimum(out, 0.0) / 5.0) ** 2)
+        inside = (1.0 - rho) * half
+        near = (out > -12.0) & (inside > -30.0)
+        order = bulge_order(depth[near] / gives, inside[near], half, _SPREAD * gives)
+        result[near] = np.minimum(result[near], order)
+    away = (np.maximum(on_tibia, on_talus) < _SLIT_MM) | (np.minimum(on_tibia, on_talus) < 0.0)
+    return np.where(away, np.inf, result)
 
 
 def _defect(p: Parameters, size: float) -> DomeDefect | None:
@@ -103,16 +127,18 @@ def _recipe(p: Parameters) -> tuple[Recipe, DomeDefect | None]:
     bones = (talus, tibia, fibula, calcaneus)
     bounds = np.stack([bone.joint_surface().bounds_mm for bone in bones])
     low, high = bounds[:, 0].min(axis=0) - 5.0, bounds[:, 1].max(axis=0) + 5.0
+    # beyond what the joint takes the capsule bulges before the talar head
+    high[1] += max(0.0, number(p, "effusion_ml") / size**3 - 10.0) / 5.0
     high[2] = top - 10.0
     fluid = Solid(
         partial(effusion_order, tibia=tibia, talus=talus),
-        np.array([-16.0, -30.0, -20.0]),
-        np.array([16.0, 40.0, 16.0]),
+        np.array([-46.0, -52.0, -44.0]),
+        np.array([46.0, 62.0, 44.0]),
     )
     lesion = None
     if defect is not None and defect.bone_depth_mm > 0:
         lesion = ("talar_lesion", "talus", _lesion(talus, defect))
-    return Recipe("ankle", bones, low, high, lesion=lesion, fluid=fluid), defect
+    return Recipe("ankle", bones, low, high, lesion=lesion, fluid=fluid, holds_ml=_HOLDS_ML), defect
 
 
 def ankle_phantom(parameters: Parameters | None = None) -> Phantom:

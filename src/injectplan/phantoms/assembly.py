@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from injectplan.anatomy.model import Kind
 from injectplan.imaging.values import LabelMap
@@ -16,6 +17,8 @@ from injectplan.phantoms.implicit import Distance, Solid, index_box, mesh, voxel
 from injectplan.phantoms.layers import Bone, layer_truth, moved_surface, paint_bone, shell
 from injectplan.phantoms.values import Parameters, Phantom, Truth, grid_of, number, side_of, word
 
+CRUMB = 0.02  # of an effusion's volume: smaller pieces, as in the clefts beside a talus, are not drawn
+
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
@@ -23,7 +26,8 @@ class Recipe:
 
     bones : written in order.  parts : further solids by structure name, which take free voxels only.
     lesion : structure name, the bone it lies in, and a value negative inside it.
-    fluid : filling order (see `fill`) and the box it lies in, or None.
+    fluid : filling order (see `fill`) and the box it lies in, or None.  holds_ml : the most fluid that such a
+    joint takes; more is a teaching phantom's right, and its truth says so.
     """
 
     kind: Kind
@@ -33,6 +37,7 @@ class Recipe:
     parts: Mapping[str, Solid] = field(default_factory=dict)
     lesion: tuple[str, str, Solid] | None = None
     fluid: Solid | None = None
+    holds_ml: float = np.inf
 
     @property
     def names(self) -> list[str]:
@@ -58,10 +63,28 @@ def fill(
     index = np.argwhere(part == 0)
     rank = order((index + low) @ to_joint[:3, :3].T + to_joint[:3, 3])
     index, rank = index[np.isfinite(rank)], rank[np.isfinite(rank)]
-    wanted = min(round(volume_ml / voxel_ml), len(index))
-    chosen = index[np.argsort(rank, kind="stable")[:wanted]]
+    wanted = round(volume_ml / voxel_ml)
+    chosen = _together(index, rank, wanted, part.shape)
     part[chosen[:, 0], chosen[:, 1], chosen[:, 2]] = value
-    return wanted * voxel_ml
+    return len(chosen) * voxel_ml
+
+
+def _together(
+    index: npt.NDArray[np.int64], rank: Floats, wanted: int, shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """The voxels of lowest rank without crumbs: pieces of under a fiftieth of the volume are passed over."""
+    index = index[np.argsort(rank, kind="stable")]
+    for _ in range(4):
+        chosen = index[:wanted]
+        filled = np.zeros(shape, np.bool_)
+        filled[tuple(chosen.T)] = True
+        piece, _ = ndimage.label(filled)
+        of = piece[tuple(chosen.T)]
+        crumb = np.bincount(of, minlength=1)[of] < CRUMB * wanted
+        if not crumb.any():
+            break
+        index = np.concatenate([chosen[~crumb], index[wanted:]])
+    return index[:wanted]
 
 
 def within(bone: Bone, value: Distance) -> Distance:
@@ -90,7 +113,11 @@ def assemble(name: str, recipe: Recipe, p: Parameters, truth: dict[str, Truth]) 
         voxel_ml = abs(float(np.linalg.det(to_joint[:3, :3]))) * size**3 / 1000.0
         wanted = number(p, "effusion_ml")
         held = fill(labels, to_joint, recipe.fluid, values["synovial_fluid"], wanted, voxel_ml)
-        truth["effusion_ml"] = Truth(value=held, unit="mL", formula="labelled voxels × their volume")
+        said = "labelled voxels × their volume"
+        most = recipe.holds_ml * size**3
+        if held > 1.01 * most:
+            said += f" (over-distended for teaching: a joint of this size holds about {most:.0f} mL)"
+        truth["effusion_ml"] = Truth(value=held, unit="mL", formula=said)
     surfaces = {}
     for bone in recipe.bones:
         to_ras = to_patient @ bone.to_joint.matrix

@@ -9,6 +9,7 @@ import numpy as np
 from injectplan.kernels.cast import Floats
 from injectplan.phantoms import hip_bones
 from injectplan.phantoms.assembly import Recipe, assemble
+from injectplan.phantoms.effusion import bulge_order
 from injectplan.phantoms.hip_bones import HEAD_RADIUS, NECK_LENGTH, RIM_DEPTH, Cup
 from injectplan.phantoms.implicit import Solid, smooth_step
 from injectplan.phantoms.layers import Bone, Layer, build_bone
@@ -33,7 +34,7 @@ TABLE: dict[str, Range | Choice] = {
     "acetabular_inclination_deg": Range(default=40.0, low=25.0, high=60.0),
     "acetabular_anteversion_deg": Range(default=18.0, low=-5.0, high=35.0),
     "cartilage_scale": Range(default=1.0, low=0.3, high=1.5),
-    "effusion_ml": Range(default=0.0, low=0.0, high=30.0),
+    "effusion_ml": Range(default=0.0, low=0.0, high=60.0),
     "shaft_mm": Range(default=90.0, low=60.0, high=200.0),
     **JOINT_GRID,
     # head cartilage 1 mm thin: at 0.8 and 1 mm 3 % of it was not measured and its mean 4 % too high
@@ -44,19 +45,26 @@ TABLE: dict[str, Range | Choice] = {
 # Thickest and thinnest cartilage of head and acetabulum (assumed; hip < knee, doi:10.1136/ard.58.1.27).
 _HEAD_MM, _CUP_MM = (2.2, 1.0), (1.9, 1.2)
 _FILM_MM = 0.4
+_SLEEVE_MM = (27.0, 12.0)  # along the neck from the head's centre: its middle and half its length (assumed)
+_SPREAD = 0.35  # of the sleeve's ends along the bone, per mm that the capsule stands off (assumed)
+_FARTHEST_MM = 50.0  # from the neck's axis: nothing of the joint lies beyond
+_HOLDS_ML = 20.0  # 14 mL in small women to 20 mL in large men, doi:10.1007/BF00347339
 
 
 def effusion_order(p: Floats, femur: Bone, u: Floats) -> Floats:
     """When fluid reaches a point: first the anterior recess over the neck, then all round it, (n,)."""
     along = -(p @ u)  # from the head's centre towards the shaft
     ring = p + along[:, None] * u
-    ahead = ring[:, 1] / np.maximum(np.linalg.norm(ring, axis=1), 1e-6)
-    depth = femur.solid(p)
-    taper = np.minimum(along - 14.0, 40.0 - along)
-    fade = np.maximum(smooth_step(taper / 10.0), 1e-6) * (0.35 + 0.65 * smooth_step((ahead + 0.6) / 1.4))
-    order = depth / fade
-    away = (taper <= 0) | (depth < 0) | (np.linalg.norm(ring, axis=1) > 40.0)
-    return np.where(away, np.inf, order)
+    around = np.linalg.norm(ring, axis=1)
+    ahead = ring[:, 1] / np.maximum(around, 1e-6)
+    result = np.full(len(p), np.inf)
+    middle, half = _SLEEVE_MM
+    near = np.flatnonzero((around < _FARTHEST_MM) & (np.abs(along - middle) < 2.0 * half))
+    depth = femur.solid(p[near])
+    gives = 0.35 + 0.65 * smooth_step((ahead[near] + 0.6) / 1.4)
+    order = bulge_order(depth / gives, half - np.abs(along[near] - middle), half, _SPREAD)
+    result[near] = np.where(depth < 0, np.inf, order)
+    return result
 
 
 def _recipe(p: Parameters) -> tuple[Recipe, Cup]:
@@ -78,12 +86,16 @@ def _recipe(p: Parameters) -> tuple[Recipe, Cup]:
     around = np.array([40.0, 40.0, 40.0])
     labrum = Solid(partial(hip_bones.labrum_value, cup=cup), -around, around)
     fluid = Solid(
-        partial(effusion_order, femur=femur, u=u), np.array([-30.0, -40.0, -60.0]), np.full(3, 60.0)
+        partial(effusion_order, femur=femur, u=u),
+        np.array([-25.0, -50.0, -64.0]),
+        np.array([64.0, 50.0, 34.0]),
     )
     bounds = np.stack([femur.surface.bounds_mm, pelvis.surface.bounds_mm])
     low, high = bounds[:, 0].min(axis=0) - 5.0, bounds[:, 1].max(axis=0) + 5.0
     low[2] = femur.surface.bounds_mm[0, 2] + 10.0
-    recipe = Recipe("hip", (femur, pelvis), low, high, parts={"labrum": labrum}, fluid=fluid)
+    recipe = Recipe(
+        "hip", (femur, pelvis), low, high, parts={"labrum": labrum}, fluid=fluid, holds_ml=_HOLDS_ML
+    )
     return recipe, cup
 
 
