@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from injectplan.anatomy.completion import Completed, Mode, Progress
-from injectplan.anatomy.completion.ankleback import add_fat, add_hind_side
+from injectplan.anatomy.completion.ankleback import COURSES_MM, add_fat, add_hind_side
 from injectplan.anatomy.completion.anklecavity import ankle_cavity
 from injectplan.anatomy.completion.ankleskin import add_retinacula, add_saphenous
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, front_fat, sizes_of
+from injectplan.anatomy.completion.giving import covering, give_way
 from injectplan.anatomy.completion.limb import Build, front_of, levelled
 from injectplan.anatomy.completion.making import finished, need
 from injectplan.anatomy.completion.skin import SeenSkin
@@ -37,6 +38,7 @@ from injectplan.kernels.cast import Floats32
 NEEDED = ("tibia", "talus")
 BONES = ("tibia", "talus", "fibula", "calcaneus")
 COARSE_MM = 1.5
+SOLE_MM = 9.0  # of the heel's pad lie under the plantar fascia's level, the rest is fat and skin (assumed)
 DRAWN_WIDTH_MM = 44.0  # talus from its medial face to the tip of the lateral process
 _D = Dimension
 
@@ -110,8 +112,6 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     cy, a, b = (curve(g.z, {z * s: v[i] * s for z, v in rows.items()}) for i in range(3))
     core = ellipse(g.x - np.float32(2.0 * s), g.y - cy, a, b)
     bones = build.kept["bones"] = build.distance(BONES, g, 24.0)
-    heel = g.z + np.float32(48.0 * s) + 0.0 * g.x + 0.0 * g.y
-    core = smooth_max(core, -heel, 10.0)
     core = smooth_min(core, bones - np.float32(5.5), 14.0 * s)
     cord = (
         ellipse(g.x + np.float32(1.0), g.y + np.float32(48.0 * s), 10.0 * s, 6.0 * s) + 0.0 * g.z
@@ -122,7 +122,10 @@ def _core(build: Build, s: float, line: Callable[[float], float]) -> Floats32:
     filled = ellipse(g.x + np.float32(1.0), np.maximum(g.y, 0), 26.0 * s, deck)
     filled = np.maximum(filled, -g.y)
     core = smooth_min(core, np.asarray(filled, np.float32), 12.0 * s)
-    soft = build.distance(build.soft_given, g, 12.0)
+    if "calcaneus" in build.given:
+        sole = float(build.vertices("calcaneus")[:, 2].min()) - SOLE_MM
+        core = smooth_max(core, np.float32(sole) - g.z + 0.0 * g.x + 0.0 * g.y, 10.0 * s)
+    soft = build.distance(build.soft_given, g, 24.0)
     core = smooth_min(core, soft - np.float32(1.0), 5.0)
     return np.minimum(levelled(core, g), np.minimum(bones - np.float32(2.0), soft - np.float32(0.8)))
 
@@ -275,10 +278,11 @@ def complete_ankle(
     tibia = frame.to_joint(segmented["tibia"].surface.vertices_mm)
     room = sizes.values["anterior_fat"] + 8.0
     top = min(80.0 * scale, float(tibia[:, 2].max()) - 4.0)
-    grid = Grid.between(
-        frame, (-40 * scale - room, -72 * scale - room, -36 * scale),
-        (40 * scale + room, 48 * scale + room, top), COARSE_MM,
-    )  # fmt: skip
+    low = np.array([-40.0 * scale - room, -72.0 * scale - room, -COURSES_MM * scale])
+    if "calcaneus" in segmented:  # the view holds the heel and its sole
+        heel = frame.to_joint(segmented["calcaneus"].surface.vertices_mm).min(axis=0)
+        low[1:] = np.minimum(low[1:], heel[1:] - SOLE_MM - room)
+    grid = Grid.between(frame, low, (40 * scale + room, 48 * scale + room, top), COARSE_MM)
     build = Build(frame, sizes, segmented, grid, skin=skin)
     if mode == "auto":
         say("ankle: skin, fat and fascia", 0.1)
@@ -299,5 +303,7 @@ def complete_ankle(
         add_retinacula(build, scale)
     say("ankle: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: ankle_cavity(build, scale))
+    if mode == "auto":
+        give_way(build, NEEDED)
     say("ankle: labels", 0.9)
-    return finished(build, cavity, grid, 0.8, mode=mode)
+    return finished(build, cavity, covering(build, grid), 0.8, mode=mode)

@@ -28,6 +28,7 @@ from injectplan.kernels.cast import Floats
 
 TENDON_SD_MM, BUNDLE_SD_MM, SURAL_SD_MM = 2.5, 4.0, 4.0  # assumed: no ankle with known ones was at hand
 ACHILLES_Y_MM = -46.0
+COURSES_MM = 36.0  # below the dome's top, tendons, vessels and nerves are followed no farther
 MEDIAL_BACK = np.array([-0.6, -0.8])  # towards the hind face of the medial malleolus
 FILLING = PRIORITY["muscle"] + 2 - PRIORITY["fat_pad"]  # over muscle without a name, under everything else
 
@@ -73,7 +74,7 @@ def add_hind_side(build: Build, s: float) -> None:
     """Add what lies behind an ankle, from medial to lateral, and the fat between."""
     size = build.sizes
     top = float(build.grid.high_mm[2]) - 1.0
-    low = float(build.grid.low_mm[2]) + 1.0
+    low = max(float(build.grid.low_mm[2]), -COURSES_MM * s) + 1.0
     heights = np.array([top, 0.6 * top, 0.3 * top, 5.0 * s, -8.0 * s, -20.0 * s, low])
     heights = heights[heights >= low]
     line = _hind_lines(build, s, heights)
@@ -137,7 +138,9 @@ def add_fat(build: Build, s: float) -> None:
     inner = core + np.float32(build.sizes["deep_fascia_thickness"] - 0.1)
     # bellies end two to three fingers above the joint, that of the flexor hallucis lowest
     end = curve(g.y, {-40.0 * s: 62.0 * s, -24.0 * s: 14.0 * s, -6.0 * s: 22.0 * s, 20.0 * s: 34.0 * s})
-    filled = smooth_max(inner, g.z - np.minimum(end, np.float32(float(g.high_mm[2]) - 3.0)), 4.0)
+    arch = np.float32(9.0 * s) * (g.x / np.float32(25.0 * s)) ** 2  # bellies end in tongues, not at a line
+    end = np.minimum(end - arch, np.float32(float(g.high_mm[2]) - 3.0))
+    filled = smooth_max(inner, g.z - end, 8.0)
     if (filled < 0.0).any():
         build.add("deep_fat", g, filled, sd=3.0, bump=FILLING)
     middle = _hind_lines(build, s, np.array([0.0]))["middle"][0, 1]

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from injectplan.anatomy.completion.ankleback import COURSES_MM
 from injectplan.anatomy.completion.limb import Build
 from injectplan.anatomy.completion.solids import Grid, evened, laid, rounded_path, smooth_max, upsample
 from injectplan.kernels.cast import Floats, Floats32
@@ -43,7 +44,8 @@ def _malleolus(build: Build, s: float) -> tuple[Floats, Floats]:
 def add_saphenous(build: Build, s: float, fat: float) -> None:
     """Add the saphenous nerve and the great saphenous vein before it, in the deep layer of the fat."""
     size, core = build.sizes, build.kept["core"]
-    top, low = float(build.grid.high_mm[2]) - 1.0, float(build.grid.low_mm[2]) + 1.0
+    top = float(build.grid.high_mm[2]) - 1.0
+    low = max(float(build.grid.low_mm[2]), -COURSES_MM * s) + 1.0
     # laid on the fascia from before it and evened, a point ends 2.5 mm farther medial
     at = _medial_border(build, s) - size["saphenous_nerve_from_medial"] + 2.5
     tip, corner = _malleolus(build, s)

@@ -14,6 +14,7 @@ from injectplan.anatomy.axes import femoral_neck
 from injectplan.anatomy.completion import Completed, Mode, Progress
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, front_fat, sizes_of
+from injectplan.anatomy.completion.giving import covering, give_way
 from injectplan.anatomy.completion.hipback import add_hind_side
 from injectplan.anatomy.completion.hipcavity import hip_cavity
 from injectplan.anatomy.completion.limb import Build, levelled
@@ -157,7 +158,7 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
     bones = build.kept["bones"] = build.distance(NEEDED, g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
-    soft = build.distance(build.soft_given, g, 12.0)
+    soft = build.distance(build.soft_given, g, 24.0)
     core = smooth_min(core, soft - np.float32(1.5), 6.0)
     return np.minimum(levelled(core, g), np.minimum(bones - np.float32(3.0), soft - np.float32(1.2)))
 
@@ -315,5 +316,7 @@ def complete_hip(
         add_hind_side(build, scale, out, core)
     say("hip: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: hip_cavity(build, neck, out, scale))
+    if mode == "auto":
+        give_way(build, ("femur",))
     say("hip: labels", 0.9)
-    return finished(build, cavity, grid, 1.25, mode=mode)
+    return finished(build, cavity, covering(build, grid), 1.25, mode=mode)

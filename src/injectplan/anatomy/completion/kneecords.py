@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
-from injectplan.anatomy.completion.kneebuild import Build
-from injectplan.anatomy.completion.solids import laid, rounded_path
+from injectplan.anatomy.completion.kneebuild import BAND_MM, Build
+from injectplan.anatomy.completion.solids import evened, laid, rounded_path
 from injectplan.kernels.cast import Floats
 
 # As an atlas's vessels lie from those drawn, root mean square (docs/explanation/joint.md). The courses follow
@@ -81,6 +82,7 @@ def add_cords(build: Build) -> None:
     ])  # fmt: skip
     around = laid(build.coarse, rounded_path(around, 3.0), build.femur, 1.8, push=False)
     path = laid(build.coarse, np.vstack([around, corner]), build.bones, 1.6, push=True)
+    path = _over_fluid(build, path, 0.5 * size["superior_lateral_genicular_artery_diameter"] + 3.0)
     _cord(
         build,
         "superior_lateral_genicular_artery",
@@ -97,6 +99,20 @@ def add_cords(build: Build) -> None:
     branch = laid(build.coarse, rounded_path(branch), build.solids["core"], 2.2, push=False)
     _cord(build, "infrapatellar_nerve", branch, size["infrapatellar_nerve_diameter"], sd=6.0, branch=True)
     _saphenous(build, low, high)
+
+
+def _over_fluid(build: Build, path: Floats, off_mm: float) -> Floats:
+    """A path on the capsule, lifted off the femur where segmented fluid has lifted that."""
+    if "synovial_fluid" not in build.given:
+        return path
+    g, fluid, result = build.coarse, build.distance("synovial_fluid"), rounded_path(path)
+    for height in np.arange(2.0, BAND_MM - 2.0, 1.0):
+        at = ((result - g.low_mm) / g.spacing_mm).T
+        low = ndimage.map_coordinates(fluid, at, order=1, mode="nearest") < off_mm
+        if not low.any():
+            break
+        result[low] = laid(g, result[low], build.femur, height, push=True)
+    return evened(result, 3.0)
 
 
 def _saphenous(build: Build, low: float, high: float) -> None:

@@ -18,6 +18,7 @@ SECTIONS: Mapping[float, tuple[float, float, float]] = {
     25.0: (-3.0, 44.0, 43.0), 0.0: (-4.0, 43.0, 42.0), -25.0: (-10.0, 42.0, 38.0), -60.0: (-19.0, 43.0, 39.0),
     -100.0: (-23.0, 45.0, 42.0),
 }  # fmt: skip
+OVER_FLUID_MM = 4.2  # capsule, and beside the knee the iliotibial tract, lie between fluid and fascia
 FAR_MM = 14.0  # from here on outwards a distance transform tells how far the fascia is
 
 
@@ -41,7 +42,7 @@ def limb_core(build: Build) -> Floats32:
     core = smooth_min(core, teardrop, 12.0 * s)
     core = smooth_min(core, build.bones - np.float32(0.6), 5.0 * s)
     if "synovial_fluid" in build.given:  # an effusion lifts the fascia
-        core = smooth_min(core, build.distance("synovial_fluid") - np.float32(2.0), 5.0 * s)
+        core = smooth_min(core, build.distance("synovial_fluid") - np.float32(OVER_FLUID_MM), 5.0 * s)
     for name in build.soft_given:
         core = smooth_min(core, build.distance(name) - np.float32(1.2), 5.0 * s)
     core = smooth_min(core, quadriceps_tendon(build, g) - np.float32(0.2), 5.0 * s)

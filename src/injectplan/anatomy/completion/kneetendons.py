@@ -37,6 +37,10 @@ def tendon_line(build: Build) -> Callable[[npt.ArrayLike], Floats32]:
         above: max(front(top + 20.0) + stack + 1.0, pole - 11.5, clear(above)),
         reach + 20.0: max(front(top + 20.0) + stack + 6.0, pole - 2.0),
     }
+    between = [(a, 0.5 * (a + b), b) for a, b in zip(sorted(knots)[1:-2], sorted(knots)[2:-1], strict=True)]
+    for a, z, b in between:  # over a large effusion they would run through it
+        if clear(z) > 0.5 * (knots[a] + knots[b]):
+            knots[z] = clear(z)
     return lambda z: curve(z, knots)
 
 

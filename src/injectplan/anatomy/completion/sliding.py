@@ -146,7 +146,7 @@ class Cover:
         return result
 
 
-def _pushed(nodes: Floats, push: Floats, kernel: Floats) -> Floats:
+def pushed(nodes: Floats, push: Floats, kernel: Floats) -> Floats:
     """A push at some nodes, shared by those near them: its mean, weighted by its size, fading with distance.
 
     kernel : (n, n) weights of nodes for one another, 1 on the diagonal.
@@ -185,7 +185,7 @@ def slid(
     roof = np.maximum(over.slope.at(nodes)[0], 0.0)  # what stood out of its cover may do so still
     apart = nodes[:, None, :] - nodes[None, :, :]
     kernel = np.exp(-0.5 * np.einsum("ijk,ijk->ij", apart, apart) / STIFF_MM**2)
-    gone, pushed = np.zeros_like(nodes), np.zeros_like(nodes)
+    gone, back_sum = np.zeros_like(nodes), np.zeros_like(nodes)
     for _ in range(steps):
         gone = gone + move / steps
         for _ in range(ROUNDS):
@@ -196,12 +196,12 @@ def slid(
             push -= np.maximum(above - roof, 0.0)[:, None] * lean
             if np.abs(push).max() < 0.05:
                 break
-            back = _pushed(nodes, push, kernel)
-            gone, pushed = gone + back, pushed + back
-    made = start + _carried(start, nodes, gone)
+            back = pushed(nodes, push, kernel)
+            gone, back_sum = gone + back, back_sum + back
+    made = start + carried(start, nodes, gone)
     made = _settled(over.held(made), np.clip(bones.slope.at(start)[0], -INTO_BONE_MM, 0.0), bones, skin)
     result = Surface(frame.to_patient(made), surface.triangles)
-    return result, float(np.linalg.norm(pushed, axis=1).max())
+    return result, float(np.linalg.norm(back_sum, axis=1).max())
 
 
 def _settled(points: Floats, least_mm: Floats, bones: Bones, skin: Cover) -> Floats:
@@ -221,7 +221,7 @@ def _settled(points: Floats, least_mm: Floats, bones: Bones, skin: Cover) -> Flo
     return np.where(inside[:, None], made, held)
 
 
-def _carried(points: Floats, nodes: Floats, moves: Floats) -> Floats:
+def carried(points: Floats, nodes: Floats, moves: Floats) -> Floats:
     """The nodes' moves at points between them: of the four nearest, weighted by their closeness."""
     if np.ptp(moves, axis=0).max() < 1e-9:
         return np.broadcast_to(moves[0], points.shape)
