@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from injectplan.anatomy.completion.kneebuild import Build
-from injectplan.anatomy.completion.solids import Grid, curve, laid, rounded_path, smooth_max, tube
+from injectplan.anatomy.completion.solids import Grid, curve, laid, rounded_path, smooth_max, smooth_min, tube
 from injectplan.anatomy.model import PRIORITY
 from injectplan.kernels.cast import Floats, Floats32
 
@@ -173,18 +173,24 @@ def add_deep_fat(build: Build) -> None:
     # bellies begin above the patella in front, a hand's breadth above the joint behind; the calf's below it
     above = curve(g.y, {-36.0 * s: 44.0 * s, -10.0 * s: 58.0 * s, 8.0 * s: top - 2.0, 34.0 * s: top + 9.0})
     below = curve(g.y, {-34.0 * s: 4.0 * s, -14.0 * s: -14.0 * s, 6.0 * s: -22.0 * s, 26.0 * s: -34.0 * s})
-    height = smooth_max(g.z - above - np.float32(0.15) * np.abs(g.x), below - g.z, 6.0)
-    build.add("deep_fat", g, np.maximum(smooth_max(inner, height, 3.0), off), sd=3.0, bump=FILLING)
-    # a diamond between the hamstrings above and the heads of the gastrocnemius below
-    span = curve(g.z, {-46 * s: 2 * s, -10 * s: 17 * s, 20 * s: 28 * s, 55 * s: 23 * s, 114 * s: 2 * s})
-    fossa = smooth_max(np.abs(g.x - np.float32(1.0 * s)) - span, g.y + np.float32(8.0 * s), 16.0)
-    fossa = np.maximum(fossa, np.maximum(np.float32(-46.0 * s) - g.z, g.z - np.float32(114.0 * s)))
-    build.add("popliteal_fat_pad", g, np.maximum(np.maximum(inner, fossa), off), sd=3.0, bump=FILLING + 1)
-    grid = build.fine((-17 * s, -26 * s, -12 * s), (17 * s, 20 * s, 34 * s), 1.2)
+    arch = np.float32(7.0 * s) * (g.x / np.float32(40.0 * s)) ** 2  # bellies end in tongues, not at a line
+    height = smooth_max(g.z - above - arch, below + arch - g.z, 12.0)
+    # a diamond between the hamstrings above and the heads of the gastrocnemius below, its corners round
+    up = np.where(g.z > 20.0 * s, (g.z - 20.0 * s) / (94.0 * s), (20.0 * s - g.z) / (66.0 * s))
+    aside = np.abs(g.x - np.float32(1.0 * s)) / np.float32(29.0 * s)
+    deep = np.abs(g.y + np.float32(32.0 * s)) / np.float32(50.0 * s)
+    diamond = (np.float32(up) ** 1.5 + aside**1.5 + deep**2) ** np.float32(1 / 1.5)
+    fossa = smooth_max((diamond - 1) * np.float32(26.0 * s), g.y + np.float32(8.0 * s), 16.0)
+    fat = smooth_max(inner, smooth_min(height, fossa, 14.0 * s), 6.0)
+    build.add("deep_fat", g, np.maximum(fat, off), sd=3.0, bump=FILLING)
+    fossa = smooth_max(inner, fossa, 6.0)
+    build.add("popliteal_fat_pad", g, np.maximum(fossa, off), sd=3.0, bump=FILLING + 1)
+    grid = build.fine((-19 * s, -28 * s, -14 * s), (19 * s, 22 * s, 38 * s), 1.2)
     femur = build.on(grid, build.femur)
-    notch = np.maximum(np.abs(grid.x) - 15.0 * s, np.maximum(grid.y - 16.0 * s, -24.0 * s - grid.y))
-    notch = np.maximum(notch, np.maximum(-8.0 * s - grid.z, grid.z - 32.0 * s))
-    # within the femur's reach: what lies between its condyles, not what lies behind both
-    notch = np.maximum(np.maximum(notch, femur - 13.0 * s), 0.2 - build.on(grid, build.bones))
+    # an oval in the notch, within the femur's reach: what lies between its condyles, not behind both
+    parts = ((grid.x, 0.0, 17.0), (grid.y, -4.0, 22.0), (grid.z, 12.0, 22.5))
+    oval = sum((np.abs(at - np.float32(c * s)) / np.float32(r * s)) ** 3 for at, c, r in parts)
+    notch = (np.asarray(oval, np.float32) ** np.float32(1 / 3) - 1) * np.float32(18.0 * s)
+    notch = np.maximum(smooth_max(notch, femur - 13.0 * s, 4.0), 0.2 - build.on(grid, build.bones))
     if (notch < 0.0).any():
         build.add("intercondylar_fat_pad", grid, np.asarray(notch, np.float32), sd=1.5, bump=FILLING + 2)

@@ -8,8 +8,9 @@ from injectplan.anatomy.completion.kneebuild import FINE_MM, Build
 from injectplan.anatomy.completion.kneetendons import quadriceps_tendon, tendon_line
 from injectplan.anatomy.completion.solids import curve, ellipse, ramp, smooth_max
 
-# Of the infrapatellar pad: its sagittal section (MRI, n = 216); the share of its box that it fills (assumed).
-HOFFA_MM2, HOFFA_FILLS = 690.0, 0.8
+# Of the infrapatellar pad: its sagittal section (MRI, n = 216); the share of its box that it fills and half
+# its width (assumed).
+HOFFA_MM2, HOFFA_FILLS, HOFFA_HALF_MM = 690.0, 0.85, 27.0
 
 
 def add_fat_pads(build: Build) -> None:
@@ -42,19 +43,21 @@ def _hoffa(build: Build, tendon_gap: float) -> None:
     # the deep bursa keeps the pad off the tendon's lowest third
     tendon = float(m.patella_bottom[2] - m.tuberosity[2])
     low_z, high_z = float(m.tuberosity[2]) + max(8.0, 0.3 * tendon), float(m.patella_bottom[2]) + 12.0
-    deep = HOFFA_MM2 * s * s / (HOFFA_FILLS * (high_z - low_z))
-    g = build.fine((m.patella_x - 34 * s, -4, low_z - 4), (m.patella_x + 30 * s, 66, high_z + 4), FINE_MM)
+    half = 0.5 * (high_z - low_z)
+    deep = HOFFA_MM2 * s * s / (HOFFA_FILLS * 2.0 * half)
+    g = build.fine((m.patella_x - 34 * s, -4, low_z - 4), (m.patella_x + 34 * s, 66, high_z + 4), FINE_MM)
     a, b = m.patella_bottom, m.tuberosity
     line = curve(g.z, {float(b[2]): float(b[1]) + 1.0, float(a[2]) + 4.0: float(a[1]) - 1.5})
     front = g.y - line - np.float32(tendon_gap) + 0.010 * (g.x - np.float32(m.patella_x)) ** 2
-    # to the notch, but no thicker than a pad is: under a high patella the gap is wide, the pad is not
-    notch = np.maximum(np.float32(m.femur_high[1] * 0.35), line - np.float32(deep)) - g.y
-    width = np.abs(g.x - np.float32(0.7 * m.patella_x)) - curve(
-        g.z, {low_z: 12 * s, 0.0: 25 * s, high_z: 17 * s}
-    )
-    pad = smooth_max(smooth_max(front, notch, 5.0), width, 6.0)
-    pad = smooth_max(pad, np.maximum(np.float32(low_z) - g.z, g.z - np.float32(high_z)), 5.0)
-    pad = np.maximum(pad, build.on(g, build.solids["core"]) + np.float32(1.5))
+    # half an ellipsoid behind the tendon, to the notch, but no thicker than a pad is: under a high patella
+    # the gap is wide, the pad is not
+    reach = np.minimum(np.float32(deep), np.maximum(line - np.float32(m.femur_high[1] * 0.35), 4.0))
+    up = (g.z - np.float32(low_z + half)) / np.float32(half)
+    back = np.maximum(line - g.y, 0) / reach
+    aside = (g.x - np.float32(0.8 * m.patella_x)) / np.float32(HOFFA_HALF_MM * s)
+    round_ = np.sqrt(np.abs(up) ** 2.6 + back**2.6 + np.abs(aside) ** 2.6) ** np.float32(2.0 / 2.6)
+    pad = smooth_max(front, (round_ - 1) * reach, 4.0)
+    pad = smooth_max(pad, build.on(g, build.solids["core"]) + np.float32(1.5), 2.0)
     build.add("infrapatellar_fat_pad", g, np.maximum(pad, -build.on(g, build.bones) - 1.0), sd=2.0)
 
 
