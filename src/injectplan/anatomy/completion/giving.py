@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from injectplan.anatomy.completion.making import IN_THE_FAT, Making
+from injectplan.anatomy.completion.making import Making, lies_in_the_fat
 from injectplan.anatomy.completion.sliding import carried, pushed
 from injectplan.anatomy.completion.solids import Frame, Grid
 from injectplan.imaging.values import Surface
@@ -172,7 +172,7 @@ def give_way(build: Making, on: Sequence[str]) -> None:
             continue
         start = build.frame.to_joint(made.surface.vertices_mm)
         if layer in CORDS:
-            clear = FAT_CLEAR_MM if name in IN_THE_FAT else CORD_CLEAR_MM
+            clear = FAT_CLEAR_MM if lies_in_the_fat(name) else CORD_CLEAR_MM
             moved = _Cord.of(start).moved(push, clear, _inwards(build.frame, skin))
         else:
             moved = start + push.read(push.shift, start)

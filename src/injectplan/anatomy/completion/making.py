@@ -44,6 +44,11 @@ IN_THE_FAT = (
 )  # fmt: skip
 
 
+def lies_in_the_fat(name: str) -> bool:
+    """Whether a vessel or nerve runs over the deep fascia; its continuation does as it does."""
+    return name.removesuffix(CONTINUED) in IN_THE_FAT
+
+
 def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> None:
     """Raise EmptyStructureError when a bone the completion stands on is missing."""
     missing = [n for n in names if n not in given or not len(given[n].surface.triangles)]
@@ -125,7 +130,7 @@ class Making:
     @property
     def soft_given(self) -> tuple[str, ...]:
         """The segmented muscles, tendons, vessels and nerves that lie under the deep fascia."""
-        return tuple(n for n in self.given if structure(n).layer in DEEP_LAYERS and n not in IN_THE_FAT)
+        return tuple(n for n in self.given if structure(n).layer in DEEP_LAYERS and not lies_in_the_fat(n))
 
     def add(
         self,
@@ -202,7 +207,7 @@ class Making:
     def freed(self, name: str, path: Floats, radius_mm: float) -> Floats:
         """A cord's path moved off the bones and to its side of the deep fascia."""
         grid, core, bones = self.free
-        if name in IN_THE_FAT:
+        if lies_in_the_fat(name):
             return laid(grid, path, core, radius_mm + 0.6, push=False)
         path = laid(grid, path, -core, radius_mm + 1.0, push=True)
         path = evened(laid(grid, path, bones, radius_mm + 0.5, push=True), EVEN_MM)

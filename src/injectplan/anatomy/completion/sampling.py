@@ -25,7 +25,7 @@ from injectplan.anatomy.completion.ankle import ANKLE
 from injectplan.anatomy.completion.courses import share_of_drawn
 from injectplan.anatomy.completion.dimensions import KNEE, KNEE_FAT, Dimension
 from injectplan.anatomy.completion.hip import HIP
-from injectplan.anatomy.completion.making import IN_THE_FAT
+from injectplan.anatomy.completion.making import lies_in_the_fat
 from injectplan.anatomy.completion.sliding import MOVED_BACK_MM, Bones, Cover, kept_in, slid
 from injectplan.anatomy.completion.solids import Drafts, Frame
 from injectplan.anatomy.model import JointModel, Kind, Structure
@@ -161,7 +161,7 @@ def _placed(
         elif moves(one):
             base = name.removesuffix(CONTINUED)
             shift = shift_of(base, one.placement_sd_mm, index, seed)
-            cover = fat if base in IN_THE_FAT else fascia
+            cover = fat if lies_in_the_fat(name) else fascia
             share = None
             if base != name:  # where it joins what was segmented it is sure of its place
                 away = nearest_points(given[base].surface.bvh, one.surface.vertices_mm)[0]
