@@ -103,3 +103,13 @@ def test_a_grid_too_coarse_for_thin_cartilage_keeps_its_volume_and_says_what_was
     (missed,) = measurement_notices({"femur": more}, {})
     assert missed.code == "volume-missed"
     assert "-2.0%" in missed.message
+
+
+def test_on_a_fine_grid_an_ankle_s_measured_cartilage_comes_to_the_truth():
+    """On half-millimetre voxels the plafond's mean reads 3 % too much, as thin rims are not found."""
+    phantom = make_phantom("ankle", {"spacing_mm": 0.25, "slice_mm": 0.25, "shaft_mm": 50.0})
+    joint = mapped_joint(phantom.labelmap, "ankle", "right")
+    for name, found in joint.cartilage.items():
+        document = cartilage_document(found, joint.structures[found.bone].surface)
+        truth = phantom.truth[f"{name}_mean_mm"]["value"]
+        assert document["thickness_mm"]["mean"] == pytest.approx(truth, rel=0.005), name
