@@ -138,7 +138,8 @@ def add_fat(build: Build, s: float) -> None:
     inner = core + np.float32(build.sizes["deep_fascia_thickness"] - 0.1)
     # bellies end two to three fingers above the joint, that of the flexor hallucis lowest
     end = curve(g.y, {-40.0 * s: 62.0 * s, -24.0 * s: 14.0 * s, -6.0 * s: 22.0 * s, 20.0 * s: 34.0 * s})
-    arch = np.float32(9.0 * s) * (g.x / np.float32(25.0 * s)) ** 2  # bellies end in tongues, not at a line
+    # bellies end in tongues, not at a line; none comes down beside the malleoli
+    arch = np.float32(4.0 * s) * np.minimum((g.x / np.float32(20.0 * s)) ** 2, 1)
     end = np.minimum(end - arch, np.float32(float(g.high_mm[2]) - 3.0))
     filled = smooth_max(inner, g.z - end, 8.0)
     if (filled < 0.0).any():
