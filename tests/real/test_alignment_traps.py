@@ -8,7 +8,7 @@ from injectplan.alignment import alignment_document, measure_alignment
 from injectplan.errors import ContradictionError, LandmarkError, UnitsError
 from injectplan.frames import flip_lps_ras
 from injectplan.imaging.values import Surface
-from real_legs import atlas_leg, ct_leg, mesh_of, read, surface_of, turn
+from real_legs import atlas_leg, ct_leg, cut, mesh_of, read, surface_of, turn
 
 pytestmark = pytest.mark.real
 
@@ -186,3 +186,64 @@ def test_osteophytes_are_levelled_or_said_and_counted_in(real_data, side, draws)
         scores = np.array(found)[:, 1]
         assert np.sqrt(np.mean(scores**2)) <= 1.7, (name, found)
     assert np.abs(np.array(off["hka_deg"])[:, 0]).max() <= 1.5
+
+
+def _capped(surface, origin, normal):
+    """The part on the side the normal points to, closed by a flat face."""
+    return surface_of(mesh_of(surface).clip_closed_surface(normal=normal, origin=origin).triangulate())
+
+
+def _tibia_frame(found):
+    at = {n: np.array(found.landmarks[n].position_mm) for n in
+          ("tibial_knee_center", "ankle_center", "medial_plateau", "lateral_plateau")}  # fmt: skip
+    up = at["tibial_knee_center"] - at["ankle_center"]
+    up = up / np.linalg.norm(up)
+    across = at["lateral_plateau"] - at["medial_plateau"]
+    across = across - (across @ up) * up
+    return up, across / np.linalg.norm(across)
+
+
+@pytest.mark.parametrize("part", [cut, _capped])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_tibia_cut_by_the_view_through_a_plateau_is_refused_and_above_it_is_not(real_data, side, part):
+    """A plane fits the level face of a cut better than a plateau: MPTA would be 2 to 3 degrees off."""
+    bones = ct_leg(real_data, side)
+    whole = measure_alignment(bones, side)
+    up, across = _tibia_frame(whole)
+    points = bones["tibia"].vertices_mm
+    knee = np.array(whole.landmarks["tibial_knee_center"].position_mm)
+    near = points[points @ up > knee @ up - 20.0]
+    for down in (2.0, 4.0):  # the eminence alone
+        some = bones | {"tibia": part(bones["tibia"], up * ((points @ up).max() - down), -up)}
+        found = measure_alignment(some, side)
+        assert found.angles["mpta_deg"].measure.value == pytest.approx(
+            whole.angles["mpta_deg"].measure.value, abs=0.1
+        )
+    for down in (7.0, 10.0, 20.0):
+        some = bones | {"tibia": part(bones["tibia"], up * ((points @ up).max() - down), -up)}
+        with pytest.raises(LandmarkError, match=r"plateau of tibia is cut|no plateau"):
+            measure_alignment(some, side)
+    for way in (across, -across):
+        some = bones | {"tibia": part(bones["tibia"], way * ((near @ way).max() - 15.0), -way)}
+        with pytest.raises(LandmarkError, match=r"one side of the plateau|it is a femur"):
+            measure_alignment(some, side)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_torsion_is_withheld_where_the_back_of_the_tibia_is_cut_by_the_view(real_data, side):
+    bones = ct_leg(real_data, side, ("femur", "tibia", "fibula"))
+    whole = measure_alignment(bones, side)
+    up, across = _tibia_frame(whole)
+    rests = [np.array(whole.landmarks[f"posterior_{s}_plateau"].position_mm) for s in ("medial", "lateral")]
+    back = np.cross(up, across)
+    middle = np.array(whole.landmarks["tibial_knee_center"].position_mm)
+    back = back if (rests[0] - middle) @ back > 0 else -back
+    nearest = min(r @ back for r in rests)
+    behind = bones | {"tibia": _capped(bones["tibia"], back * (max(r @ back for r in rests) + 2.0), -back)}
+    assert measure_alignment(behind, side).angles["tibial_torsion_deg.pilon"].measure.value == pytest.approx(
+        whole.angles["tibial_torsion_deg.pilon"].measure.value, abs=0.1
+    )
+    before = bones | {"tibia": _capped(bones["tibia"], back * (nearest - 5.0), -back)}
+    torsion = measure_alignment(before, side).angles["tibial_torsion_deg.bimalleolar"]
+    assert np.isnan(torsion.measure.value)
+    assert "the back of tibia is cut" in torsion.measure.reason

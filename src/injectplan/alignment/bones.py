@@ -11,6 +11,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from injectplan.alignment.fits import fit_line
 from injectplan.alignment.meshes import (
+    LEAST_CAP_MM2,
     LONGEST_MM,
     Indices,
     crosses,
@@ -343,22 +344,43 @@ def view_edge(bone: Bone, axis: Floats) -> Floats:
     """
     across = bone.cap is not None and abs(bone.cap[0] @ axis) > MOST_LEVEL
     found = [bone.cap[1]] if bone.cap is not None and across else []
+    found += [ring for _, ring in open_cuts(bone)]
+    return np.concatenate(found) if found else np.zeros((0, 3))
+
+
+def open_cuts(bone: Bone) -> list[tuple[Floats, Floats]]:
+    """Open outlines in one plane with all of the bone on one side: outward normal (3,), points (k, 3)."""
     unique, _, count = sides_of(bone.triangles)
     sides = unique[count == 1]
-    if len(sides):
-        graph = coo_array((np.ones(len(sides), dtype=np.int8), sides.T), shape=(len(bone.points),) * 2)
-        label = connected_components(graph, directed=False)[1][sides[:, 0]]
-        for k in np.unique(label):
-            ring = bone.points[sides[label == k]]
-            if np.linalg.norm(ring[:, 0] - ring[:, 1], axis=1).sum() < LEAST_CUT_MM:
-                continue
-            middle = ring.reshape(-1, 3).mean(axis=0)
-            normal = np.linalg.svd(ring.reshape(-1, 3) - middle, full_matrices=False)[2][2]
-            height = (bone.points - middle) @ normal
-            flat = float(np.abs((ring - middle) @ normal).max()) < 1.0
-            if flat and min(float(height.max()), -float(height.min())) < 1.0:
-                found.append(ring.mean(axis=1))
-    return np.concatenate(found) if found else np.zeros((0, 3))
+    if not len(sides):
+        return []
+    found = []
+    graph = coo_array((np.ones(len(sides), dtype=np.int8), sides.T), shape=(len(bone.points),) * 2)
+    label = connected_components(graph, directed=False)[1][sides[:, 0]]
+    for k in np.unique(label):
+        ring = bone.points[sides[label == k]]
+        if np.linalg.norm(ring[:, 0] - ring[:, 1], axis=1).sum() < LEAST_CUT_MM:
+            continue
+        middle = ring.reshape(-1, 3).mean(axis=0)
+        normal = np.linalg.svd(ring.reshape(-1, 3) - middle, full_matrices=False)[2][2]
+        height = (bone.points - middle) @ normal
+        flat = float(np.abs((ring - middle) @ normal).max()) < 1.0
+        if flat and min(float(height.max()), -float(height.min())) < 1.0:
+            outward = normal if float(height.max()) < 1.0 else -normal
+            found.append((outward, ring.mean(axis=1)))
+    return found
+
+
+def cut_facing(bone: Bone, facing: Floats, beyond: float) -> Floats:
+    """Points (k, 3) where the field of view cuts a bone, of cuts that face a unit direction.
+
+    beyond : height (absolute) along the direction above which they lie.
+    """
+    found = [flat_end(bone, -facing, -beyond, LEAST_CAP_MM2)]
+    for normal, ring in open_cuts(bone):
+        if normal @ facing > MOST_LEVEL and float((ring @ facing).mean()) > beyond:
+            found.append(ring)
+    return np.concatenate(found)
 
 
 def seen_until(bone: Bone, axis: Floats) -> float:

@@ -383,6 +383,8 @@ def _missing(femur: FemurFit | None, tibia: TibiaFit | None, ready: Mapping[str,
         result |= dict.fromkeys(names, tibia.ankle_missing)
     else:
         result |= tibia.ankle.missing
+    if tibia is not None and tibia.back_missing:
+        result["posterior_medial_plateau"] = tibia.back_missing
     if "fibula" not in ready:
         result["lateral_malleolus"] = "no fibula is among the bones"
     elif tibia is not None and tibia.ankle is None:
@@ -498,8 +500,9 @@ def _tibia_landmarks(t: TibiaFit, medial: float, fibula: Bone | None) -> dict[st
         edge,
     )
     pair("{}_plateau", t.plateaus, t.plateau_normal, PLATEAU_SD_MM, "plane on both plateaus", "plateau")
-    pair("posterior_{}_plateau", t.posterior_rests, t.posterior, 1.2,
-         "posterior tangent resting on both tibial condyles", "plateau")  # fmt: skip
+    if not t.back_missing:
+        pair("posterior_{}_plateau", t.posterior_rests, t.posterior, 1.2,
+             "posterior tangent resting on both tibial condyles", "plateau")  # fmt: skip
     point, axis = t.shaft
     result |= _shaft("tibial_shaft", point, axis, t.length_mm, t.shaft_residual_mm)
     return result if t.ankle is None else result | _ankle_landmarks(t, t.ankle, medial, fibula)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import Delaunay
 
 from injectplan.alignment.bones import (
     Bone,
     axis_candidates,
     bitangent,
+    cut_facing,
     hull_area,
     hull_indices,
     main_loop,
@@ -19,7 +21,7 @@ from injectplan.alignment.bones import (
     smooth_rests,
     view_edge,
 )  # fmt: skip
-from injectplan.alignment.femur import knee_end
+from injectplan.alignment.femur import CUT_MM, knee_end
 from injectplan.alignment.fits import fit_plane, frame_of
 from injectplan.alignment.plafond import AnkleFit, measure_ankle
 from injectplan.alignment.roughness import shaft_roughness_mm
@@ -31,6 +33,10 @@ PLATEAU_WIDTH_MM = (45.0, 105.0)  # 73.5 ± 5.6
 # Section 0.40 of the width under the plateau over the one at 0.14: four tibiae, whole, cut obliquely or
 # rough, 0.57 to 0.62; tali and patellae of any size 0.9 to 1.4.
 NARROWS_FROM, NARROWS = (0.14, 0.40), 0.8
+PLATEAU_ACROSS = (0.12, 0.42)  # of the width, from the middle: between the eminence and the rim
+MOST_CUT = 0.3  # of a plateau: on two tibiae MPTA is 0.2 degrees off at 0.6 and below, 1.0 from 0.8 on
+MOST_CHORD = 0.45  # of the width: 6 mm off one side, where MPTA is 0.3 degrees off (1.3 for 15 mm)
+LEANING_MM = 8.0  # by which a cut face may lean against the line at the back (assumed)
 NOTCH_SCORE = (
     0.035  # a femur's condyles score 0.07 to 0.10 (four bones), a tibia's plateau 0.004 to 0.018 (six)
 )
@@ -41,7 +47,7 @@ class TibiaFit:
     """Everything found on a tibia; positions in the patient frame, mm.
 
     Pairs are ordered: the first lies along +`across`. `given_width_mm` is the plateau's as it was first seen,
-    `edge` holds the points on the edge of the view.
+    `edge` holds the points on the edge of the view; `back_missing` why the posterior points do not count.
     """
 
     bone: Bone
@@ -61,6 +67,7 @@ class TibiaFit:
     ankle: AnkleFit | None
     given_width_mm: float
     edge: Floats
+    back_missing: str
     roughness_mm: float = 0.0
 
     @property
@@ -119,6 +126,46 @@ def _refuse_short(bone: Bone, knee: Floats, up: Floats, width: float) -> None:
         )
 
 
+def _refuse_cut(bone: Bone, knee: Floats, up: Floats, across: Floats, width: float) -> None:
+    """Raise LandmarkError where the edge of the view takes a part of a plateau away.
+
+    A cut face is level as a plateau is, and a plane fits it better: MPTA would be that of the scan's edge.
+    """
+    back = np.cross(up, across)
+    m, b = (a.ravel() for a in np.meshgrid(np.linspace(*PLATEAU_ACROSS, 13), np.linspace(-0.2, 0.2, 17)))
+    gone = 0.0
+    face = cut_facing(bone, up, float(knee @ up) - 0.3 * width)
+    if len(face) > 3:
+        flat = np.stack([(face - knee) @ across, (face - knee) @ back], axis=1) / width
+        hull = Delaunay(flat, qhull_options="QJ")
+        gone = max(
+            float((hull.find_simplex(np.stack([side * m, b], axis=1)) >= 0).mean()) for side in (1.0, -1.0)
+        )
+    if gone > MOST_CUT:
+        raise LandmarkError(
+            f"a plateau of {bone.name} is cut by the scan's edge (about {gone:.0%} of it is gone): its plane "
+            "cannot be fitted; a scan that holds both plateaus is needed"
+        )
+    for side in (across, -across):
+        face = cut_facing(bone, side, float(knee @ side) + PLATEAU_ACROSS[0] * width)
+        face = face[np.abs((face - knee) @ up) < 0.3 * width]
+        long = float(np.ptp(face @ back)) if len(face) else 0.0
+        if long > MOST_CHORD * width:
+            raise LandmarkError(
+                f"one side of the plateau of {bone.name} is cut by the scan's edge over {long:.0f} mm: its "
+                "middle and its plane are not told; a scan that holds both plateaus is needed"
+            )
+
+
+def _on_cut(bone: Bone, rests: tuple[Floats, Floats], back: Floats) -> bool:
+    """Whether one of the hindmost points lies where the edge of the view cuts the bone."""
+    face = cut_facing(bone, back, float(min(rest @ back for rest in rests)) - LEANING_MM)
+    return any(
+        len(face) and float(np.linalg.norm(face - rest, axis=1).min()) < CUT_MM + bone.edge_mm
+        for rest in rests
+    )
+
+
 def _ring_axes(bone: Bone, y: Floats, at: Floats) -> tuple[Floats, Floats, float, float]:
     """Centroid, major axis, full widths (major, minor) of the bone's filled hull in the plane at `at`."""
     loop = main_loop(section(bone, at, y))
@@ -151,8 +198,8 @@ def _plateau_plane(
     m, h = offset @ across, offset @ y
     facing = (bone.normals @ y > 0.75) & (np.abs(h) < 0.30 * width)
     sides = [
-        facing & (m > 0.12 * width) & (m < 0.42 * width),
-        facing & (m < -0.12 * width) & (m > -0.42 * width),
+        facing & (m > PLATEAU_ACROSS[0] * width) & (m < PLATEAU_ACROSS[1] * width),
+        facing & (m < -PLATEAU_ACROSS[0] * width) & (m > -PLATEAU_ACROSS[1] * width),
     ]
     if min(int(side.sum()) for side in sides) < 5:
         raise LandmarkError(f"the plateaus of {bone.name} hold too few points")
@@ -239,6 +286,7 @@ def _measure_from(
         )
     if again is None:
         _refuse_short(bone, knee, normal, full)
+        _refuse_cut(bone, knee, normal, across, full)
     shaft_center, shaft_axis, residual = _tibia_shaft(
         bone, axis, width, whole=whole, turns=5 if again is None else 1
     )
@@ -252,6 +300,9 @@ def _measure_from(
     slab = np.flatnonzero((s > -0.22 * width) & (s < 0.0))
     i, j = bitangent(flat[slab], np.array([0.0, 1.0]), float(knee @ across))
     rests = smooth_rests(bone, (bone.points[slab[j]], bone.points[slab[i]]), back, across)
+    back_missing = "" if again is None else again.back_missing
+    if again is None and _on_cut(bone, rests, back):
+        back_missing = f"the back of {bone.name} is cut by the scan's edge where its condyles would rest"
 
     def on_plane(side: float) -> Floats:
         point = knee + side * 0.24 * full * across
@@ -264,7 +315,7 @@ def _measure_from(
         length_mm=float(np.ptp(bone.points @ y)), ankle_missing=missing, ankle=ankle,
         roughness_mm=again.roughness_mm if again is not None
         else shaft_roughness_mm(bone, shaft_axis) if whole else 0.0,
-        given_width_mm=width, edge=edge,
+        given_width_mm=width, edge=edge, back_missing=back_missing,
     )  # fmt: skip
 
 
