@@ -159,3 +159,22 @@ def test_the_ankles_centre_is_the_middle_of_what_faces_the_talus(real_data, sour
     off = np.average(middle[facing], axis=0, weights=down[facing]) - center
     assert abs(off @ fore) < 2.5
     assert np.linalg.norm(off - (off @ up) * up) < 3.5
+
+
+@pytest.mark.parametrize("degrees", [-18.0, -13.0, 10.0, 13.0, 18.0])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_supramalleolar_deformity_is_measured(real_data, side, degrees):
+    """Tibia, fibula and talus turned 30 mm above the joint line, blended over 40: mLDTA follows."""
+    _, whole, p, up, inward = lower_leg(real_data, side)
+    center, axis = p["ankle_center"] + 30.0 * up, np.cross(up, inward)
+    bones = {}
+    for name, s in ct_leg(real_data, side, ("femur", "tibia", "fibula", "talus")).items():
+        moved = s.vertices_mm - center
+        share = np.clip((20.0 - moved @ up) / 40.0, 0.0, 1.0)
+        share = share**3 * (share * (6.0 * share - 15.0) + 10.0)
+        moved = np.einsum("nij,nj->ni", turn(axis, degrees * share), moved)
+        bones[name] = Surface(moved + center, s.triangles) if name != "femur" else s
+    found = measure_alignment(bones, side, joint="ankle")
+    change = found.angles["mldta_deg"].measure.value - whole.angles["mldta_deg"].measure.value
+    assert abs(change) == pytest.approx(abs(degrees), abs=2.0)
+    assert found.verdict.state in ("INDETERMINATE", "EXCLUDE")

@@ -146,7 +146,9 @@ def measure_ankle(
     flat_mm2 = max(FLAT_TIP_MM2, bone.edge_mm**2)  # one facet of a coarse mesh is no cut
     if known is None:
         edge = np.concatenate([edge, flat_end(bone, y, float(center @ y) - 2.0, flat_mm2)])
-    beside = _malleolus_direction(bone, center, y, edge, missing)
+    # a joint surface that leans against the shaft by 10 degrees has its malleolus along its own normal
+    leaning = unit(y - saddle[1] * side - saddle[2] * np.cross(side, y))
+    beside = _malleolus_direction(bone, center, y, leaning, edge, missing)
     if beside is not None:
         side = beside
     saddle, share, residual = fit_saddle(down, center, y, side, CORE_MM)
@@ -209,9 +211,13 @@ def _centroid(
 
 
 def _malleolus_direction(
-    bone: Bone, center: Floats, y: Floats, edge: Floats, missing: dict[str, str]
+    bone: Bone, center: Floats, y: Floats, leaning: Floats, edge: Floats, missing: dict[str, str]
 ) -> Floats | None:
-    """Unit direction square to y from the joint surface's centre to the malleolus beside and below it."""
+    """Unit direction square to y from the joint surface's centre to the malleolus beside and below it.
+
+    leaning : the joint surface's normal; below along it the malleolus is looked for where it does not stand
+    below along the shaft.
+    """
     names = ("plafond_medial", "plafond_lateral", "pilon_axis")
     if len(edge):
         shown = -float(((edge - center) @ y).max())
@@ -222,12 +228,15 @@ def _malleolus_direction(
             )
             missing.update(dict.fromkeys(names, why))
             return None
-    found = []
-    for loops in sections(bone, center, y, -MALLEOLUS_BELOW_MM):
-        large = [p for p in loops if MALLEOLUS_MM2[0] < p.area_mm2 < MALLEOLUS_MM2[1]]
-        if large:
-            aside = large[0].centroid - center
-            found.append(aside - (aside @ y) * y)
+    for down in (y, leaning):
+        found = []
+        for loops in sections(bone, center, down, -MALLEOLUS_BELOW_MM):
+            large = [p for p in loops if MALLEOLUS_MM2[0] < p.area_mm2 < MALLEOLUS_MM2[1]]
+            if large:
+                aside = large[0].centroid - center
+                found.append(aside - (aside @ y) * y)
+        if len(found) > 1:
+            break
     if len(found) < 2:
         missing.update(dict.fromkeys(names, "the medial malleolus does not stand below the joint surface"))
         return None
