@@ -12,6 +12,7 @@ from injectplan.alignment.landmarks import BoneFits
 from injectplan.alignment.prediction import (
     LANDMARK_SD_DEG,
     LEAN_SD_DEG,
+    LEAST_SEEN_MM,
     LEAST_SHARE,
     MLDFA_DEG,
     MOST_OFF_DEG,
@@ -54,6 +55,13 @@ def flexion_seen(bend: Spread, fits: BoneFits) -> Spread:
     return widen(moved, LEAN_SD_DEG)
 
 
+def _too_short(name: str, length_mm: float) -> str:
+    return (
+        f"{length_mm:.0f} mm of the {name} are seen (needs {LEAST_SEEN_MM:g} mm): a shaft so short does not "
+        "tell its axis, a longer view is needed"
+    )
+
+
 def predict(
     points: Mapping[str, Floats], fits: BoneFits, spreads: Mapping[str, Spread]
 ) -> Prediction | str | None:
@@ -71,6 +79,8 @@ def predict(
         upper = unit(points["hip_center"] - points["femoral_knee_center"])
     else:
         upper, length = femur.shaft[1], seen_mm(femur.bone, femur.proximal)
+        if length < LEAST_SEEN_MM:
+            return _too_short("femur", length)
         offset[0], sd[0] = femur_offset_deg(length), bone_sd_deg(length)
         variance += sd[0] ** 2
         used.append(f"{length:.0f} mm of femur")
@@ -78,6 +88,8 @@ def predict(
         lower = unit(points["ankle_center"] - points["tibial_knee_center"])
     else:
         length = seen_mm(tibia.bone, -tibia.shaft[1])
+        if length < LEAST_SEEN_MM:
+            return _too_short("tibia", length)
         lower = -shin_axis(tibia.shaft, points["tibial_knee_center"], length)
         offset[1], sd[1] = tibia_offset_deg(length), bone_sd_deg(length)
         variance += sd[1] ** 2

@@ -55,6 +55,8 @@ TOGETHER = 0.52
 # Deformed femora, deformed tibiae and lax knees among those who are measured, `assumed`; by 10° either way.
 DEFORMED_SHARE = (0.03, 0.15, 0.03)
 DEFORMED_SD_DEG = 10.0
+LEAST_SEEN_MM = 50.0  # of a shaft, from the joint line: cuts to 60 mm were tried, a femur bent by 12 degrees
+# over 5 to 55 mm above its knee's centre and cut there looks like a straight one
 MOST_OFF_DEG = 20.0  # a shaft that stands further from its usual angle to the condyles is none (assumed)
 
 
