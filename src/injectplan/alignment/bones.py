@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -16,7 +16,7 @@ from injectplan.alignment.meshes import (
     Indices,
     crosses,
     evened,
-    flat_cap,
+    flat_faces,
     in_order,
     median_edge,
     outward,
@@ -27,6 +27,7 @@ from injectplan.alignment.meshes import (
     weld,
     wound_alike,
 )
+from injectplan.alignment.terraces import IN_STEP, slices_along
 from injectplan.errors import EmptyStructureError, LandmarkError
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
@@ -36,6 +37,8 @@ from injectplan.measure import Notice
 MOST_LEVEL = 0.7  # cosine of a cut's tilt against the bone's axis (assumed)
 TERRACED = 1.0  # level faces for each tilted one: smooth and decimated bones 0.07 to 0.26, label maps over 10
 LEVEL_MM = 0.2  # faces nearer than this in height are of one terrace
+BESIDE_MM = 0.6  # of a flat face's plane: nearer surface is the face itself
+PART_MM = 5.0  # a section's part whose middle is nearer to a face's than this lies under it (assumed)
 LARGER = 1.6  # the next slice over the last of a round end: 2 or more (assumed)
 LEAST_CUT_MM = 15.0  # round a cut malleolus; smaller openings are holes of a mesh (assumed)
 REST_MM = 7.0  # around a resting point: the patch that tells where a tangent touches (assumed)
@@ -91,8 +94,7 @@ def prepare(surface: Surface, name: str) -> Bone:
         raise LandmarkError(f"{name} has {len(points)} vertices in one piece; its shape needs at least 40")
     triangles = outward(points, wound_alike(triangles))
     given_edge_mm = median_edge(points, triangles)
-    points, triangles, cap = evened(*in_order(points, triangles))
-    points, triangles = in_order(points, triangles)
+    points, triangles = in_order(*evened(*in_order(points, triangles)))
     weights, normals = vertex_normals(points, triangles)
     edge_mm = median_edge(points, triangles)
     unique, _, count = sides_of(triangles)
@@ -102,11 +104,16 @@ def prepare(surface: Surface, name: str) -> Bone:
         notices.append(Notice("loose_pieces", f"{loose} loose piece(s) of {name} were left out", name))
     if len(border):
         notices.append(Notice("open_surface", f"the surface of {name} is open ({len(border)} edges)", name))
-    return Bone(
+    bone = Bone(
         name=name, points=points, triangles=triangles, weights=weights, edge_mm=given_edge_mm,
-        border=border, cap=cap,
+        border=border, cap=None,
         normals=smoothed(points, triangles, normals, edge_mm, 2.0), notices=tuple(notices),
     )  # fmt: skip
+    cuts = (
+        cap for cap in flat_faces(points, triangles)
+        if not is_last_slice(bone, *cap, faired_slice_mm(bone, *cap))
+    )  # fmt: skip
+    return replace(bone, cap=next(cuts, None))
 
 
 def section(bone: Bone, origin: Floats, normal: Floats) -> list[Loop]:
@@ -299,18 +306,52 @@ def flat_end(bone: Bone, axis: Floats, height: float, least_mm2: float) -> Float
     of which a slice is missing at most.
     """
     low = (bone.points @ axis < height)[bone.triangles].all(axis=1)
-    cap = flat_cap(bone.points, bone.triangles[low], least_mm2) if low.any() else None
+    caps = flat_faces(bone.points, bone.triangles[low], least_mm2) if low.any() else []
     # a steeper face is a side of the bone, as thick slices leave it
-    if cap is None or cap[0] @ axis > -MOST_LEVEL:
+    if not caps or caps[0][0] @ axis > -MOST_LEVEL:
         return np.zeros((0, 3))
-    middle, step = cap[1].mean(axis=0), slice_mm(bone, cap[0])
-    if step > 0.0:
-        # the surface stands half a slice outside the middle of the last one
-        ends = [middle - share * step * cap[0] for share in (0.5, 1.5)]
-        last, inner = (main_loop(section(bone, end, cap[0]), middle) for end in ends)
-        if last is not None and inner is not None and inner.area_mm2 > LARGER * last.area_mm2:
-            return np.zeros((0, 3))
-    return cap[1]
+    normal, face = caps[0]
+    # of surfaces smoothed since nothing is asked: a malleolus' few terraces are not told from its own shape
+    whole = is_last_slice(bone, normal, face, slice_mm(bone, normal))
+    return np.zeros((0, 3)) if whole else face
+
+
+def is_last_slice(bone: Bone, normal: Floats, face: Floats, step: float) -> bool:
+    """Whether a flat face is where a label map's slices end, and no cut.
+
+    normal : (3,) outward.  face : its points (k, 3).  step : mm between slices across the normal, 0 without.
+    Every part of the face is much smaller than the slice further in, as a round end's last slice is: of a
+    bone that was cut little more than a slice is missing then.
+    """
+    middle = face.mean(axis=0)
+    if step == 0.0:
+        return False
+    # the surface stands half a slice outside the middle of the last one
+    last, inner = (section(bone, middle - share * step * normal, normal) for share in (0.5, 1.5))
+    into: dict[int, float] = {}  # parts that are one further in count together
+    concerned = set()
+    for part in last:
+        further = main_loop(inner, part.centroid)
+        if further is None:
+            return False
+        number = next(i for i, loop in enumerate(inner) if loop is further)
+        into[number] = into.get(number, 0.0) + part.area_mm2
+        if np.linalg.norm(face - part.centroid, axis=1).min() < PART_MM + 0.5 * step:
+            concerned.add(number)
+    return bool(concerned) and all(inner[i].area_mm2 > LARGER * into[i] for i in concerned)
+
+
+def faired_slice_mm(bone: Bone, normal: Floats, face: Floats) -> float:
+    """Distance of a label map's slices across a unit normal, smoothed since or not; 0 without any.
+
+    face : (k, 3) points of the flat face in question, which is left out: a cut is in step with itself.
+    """
+    middle, area = face_areas(bone)
+    size = np.linalg.norm(area, axis=1)
+    keep = (np.abs((middle - face.mean(axis=0)) @ normal) > BESIDE_MM) & (size > 1e-9)
+    middle, area, size = middle[keep], area[keep], size[keep]
+    _, step, share = slices_along(middle, area / size[:, None], size, normal)
+    return step if share > IN_STEP else 0.0
 
 
 def slice_mm(bone: Bone, normal: Floats) -> float:

@@ -191,9 +191,9 @@ def _refine(
     return points, np.concatenate(parts)
 
 
-def evened(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[Floats, Floats] | None]:
-    """Refine until no edge is long, so that a fit weighs surface, not a mesh's habits; and the cut face."""
-    cap = flat_cap(points, triangles, 0.2 * LEAST_CAP_MM2)
+def evened(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
+    """Refine until no edge is long, so that a fit weighs surface, not a mesh's habits."""
+    cap = next(iter(flat_faces(points, triangles, 0.2 * LEAST_CAP_MM2)), None)
     for _ in range(6):
         flat = np.zeros(len(points), dtype=bool)
         if cap is not None:
@@ -202,7 +202,7 @@ def evened(points: Floats, triangles: Indices) -> tuple[Floats, Indices, tuple[F
         points, triangles = _refine(points, triangles, vertex_normals(points, triangles)[1], flat, LONGEST_MM)
         if len(points) == before or len(points) > MOST_REFINED:
             break
-    return points, triangles, flat_cap(points, triangles)
+    return points, triangles
 
 
 def in_order(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
@@ -221,10 +221,10 @@ def in_order(points: Floats, triangles: Indices) -> tuple[Floats, Indices]:
     return points[order], triangles[np.lexsort(triangles.T[::-1])]
 
 
-def flat_cap(
+def flat_faces(
     points: Floats, triangles: Indices, least_mm2: float = LEAST_CAP_MM2
-) -> tuple[Floats, Floats] | None:
-    """The largest flat face, as a field of view's edge leaves it: outward normal, its points (k, 3)."""
+) -> list[tuple[Floats, Floats]]:
+    """Flat faces, as a field of view's edge leaves them, the largest first: outward normal, points (k, 3)."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = 0.5 * np.linalg.norm(cross, axis=1)
@@ -239,7 +239,7 @@ def flat_cap(
         ((level * 25 + cells[:, 0]) * 25 + cells[:, 1]) * 25 + cells[:, 2], return_inverse=True
     )
     total = np.bincount(bins, weights=area)
-    best, found = least_mm2, None
+    found = []
     for i in np.argsort(-total)[:6]:
         mates = bins == i
         n = unit(np.average(normal[mates], axis=0, weights=area[mates]))
@@ -247,6 +247,6 @@ def flat_cap(
         same = (normal @ n > 0.99) & (np.abs(middle @ n - h) < 0.6)
         flat = float(area[same].sum())
         # a cut leaves nothing beyond its plane
-        if flat > best and float((points @ n).max()) < h + 2.0:
-            best, found = flat, (n, middle[same])
-    return found
+        if flat > least_mm2 and float((points @ n).max()) < h + 2.0:
+            found.append((flat, n, middle[same]))
+    return [(n, face) for _, n, face in sorted(found, key=lambda f: -f[0])]
