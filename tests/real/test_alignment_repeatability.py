@@ -66,12 +66,15 @@ FAMILIES = {
         "cubes of 1.2 mm": voxels(1.2, 1.2, 1.2),
         "cubes of 0.5 mm": voxels(0.5, 0.5, 0.5),
     },
-    # as users meet it: a label map's or a noisy scan's surface, faired by 15 to 40 passes
-    "smoothing": {
+    # as users meet it: a label map's or a noisy scan's surface, faired by 15 to 50 passes
+    "faired label maps": {
         "slices of 1.25 mm, Taubin 15": taubin(15, 0.1, voxels(0.6, 0.6, 1.25)),
         "slices of 2 mm, Laplace 30": laplace(30, voxels(1.0, 1.0, 2.0)),
         "cubes of 0.9 mm, Taubin 40": taubin(40, 0.05, voxels(0.9, 0.9, 0.9)),
         "slices of 3 mm along the axes, Taubin 25": taubin(25, 0.05, voxels(0.5, 0.5, 3.0, aligned=True)),
+        "slices of 2.5 mm along the axes, Laplace 50": laplace(50, voxels(1.0, 1.0, 2.5, aligned=True)),
+    },
+    "faired noise": {
         "noise of 0.25 mm, Taubin 25": taubin(25, 0.05, noise(0.25, 3.0)),
         "noise of 0.35 mm, Laplace 15": laplace(15, noise(0.35, 5.0)),
     },
@@ -117,33 +120,45 @@ def test_scans_of_one_leg_scatter_as_its_surface_says(real_data):
 LEGS = ("left", "right", (5.0, 40.0, 12.0), (20.0, 10.0, -4.0))
 
 
+SOCKET = ("lcea", "acetabular")
+
+
 def tables(data, families):
-    """Scores by setting and by angle, printed."""
-    by_model, by_angle = {}, {}
+    """Scores by setting, by angle, and of the limb's angles by setting, printed."""
+    by_model, by_angle, of_limb = {}, {}, {}
     for k, leg in enumerate(LEGS):
         for family in families:
             for j, name in enumerate(FAMILIES[family]):
                 for angle, score in scores(data, leg, name, 9000 + 100 * k + 1000 * j).items():
                     by_model.setdefault(name, []).append(score)
                     by_angle.setdefault(angle, []).append(score)
-    for table in (by_model, by_angle):
+                    if not angle.startswith(SOCKET):
+                        of_limb.setdefault(name, []).append(score)
+    for table in (by_model, by_angle, of_limb):
         print({name: (len(z), round(rms(z), 2)) for name, z in table.items()})
-    return by_model, by_angle
+    return by_model, by_angle, of_limb
 
 
 @pytest.mark.soak
 def test_label_maps_scatter_as_the_surface_says(real_data):
-    by_model, by_angle = tables(real_data, ["voxels"])
+    by_model, by_angle, _ = tables(real_data, ["voxels"])
     assert {name: rms(z) for name, z in by_model.items() if not 0.8 <= rms(z) <= 1.25} == {}
     # 20 scans of an angle, 10 of a talus' or a pelvis'; the socket's have a table of shares
-    limb = {angle: rms(z) for angle, z in by_angle.items() if not angle.startswith(("lcea", "acetabular"))}
+    limb = {angle: rms(z) for angle, z in by_angle.items() if not angle.startswith(SOCKET)}
     assert {angle: z for angle, z in limb.items() if not 0.3 <= z <= 1.6} == {}
 
 
 @pytest.mark.soak
+def test_faired_label_maps_scatter_no_more_than_their_slices_say(real_data):
+    # the socket's angles have shares of the roughness, which fairing hides: TECH_DEBT.md
+    _, _, of_limb = tables(real_data, ["faired label maps"])
+    assert {name: rms(z) for name, z in of_limb.items() if not 0.3 <= rms(z) <= 1.25} == {}
+
+
+@pytest.mark.soak
 def test_smooth_surfaces_thinned_or_smoothed_scatter_no_more_than_they_say(real_data):
-    # of surfaces that were rough before they were faired this does not hold: TECH_DEBT.md
-    by_model, _ = tables(real_data, ["smoothing alone", "thinning"])
+    # of surfaces that were noisy before they were faired this does not hold: TECH_DEBT.md
+    by_model, _, _ = tables(real_data, ["smoothing alone", "thinning"])
     assert rms([x for z in by_model.values() for x in z]) <= 1.25
 
 

@@ -24,6 +24,7 @@ from injectplan.alignment.rescans import (
     Model,
     blur_mm,
     find_grid,
+    find_slices,
     level_mm,
     model_of,
     moved,
@@ -90,7 +91,7 @@ def repeats_of(fits: BoneFits, handed: float, seed: int = 0) -> Repeats:
     pelvic = _pelvic(fits.surfaces)
     try:
         ref = landmarks_of(_measured(limb, {name: model.bone for name, model in models.items()}))
-        smooth = {n: moved(m, blur_mm(m)) for n, m in models.items() if m.grid is None}
+        smooth = {n: moved(m, blur_mm(m)) for n, m in models.items() if m.grid is None or m.grid.faired}
         blurred = landmarks_of(_measured(limb, {n: smooth.get(n, m.bone) for n, m in models.items()}))
     except LandmarkError:
         return pelvic
@@ -134,7 +135,7 @@ def _scan(
 
 def _grids(bones: Mapping[str, Bone], surfaces: Mapping[str, Roughness]) -> dict[str, Grid | None]:
     """Every bone's grid. One scan has one: a bone too small to show it, or as rough, has the large ones'."""
-    own = {name: find_grid(bones[name]) for name in TELLING if name in bones}
+    own = {name: find_grid(bones[name]) or find_slices(bones[name]) for name in TELLING if name in bones}
     told = next(((name, grid) for name, grid in own.items() if grid is not None), None)
     result: dict[str, Grid | None] = {}
     for name, bone in bones.items():

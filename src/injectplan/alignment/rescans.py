@@ -16,7 +16,9 @@ import numpy.typing as npt
 from scipy.sparse import coo_array, csr_array
 
 from injectplan.alignment.bones import Bone, face_areas, terrace_mm
+from injectplan.alignment.fits import frame_of
 from injectplan.alignment.meshes import edges_of, vertex_normals
+from injectplan.alignment.terraces import IN_STEP, slices_along
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats
 from injectplan.kernels.chance import normals, uniforms
@@ -30,6 +32,7 @@ WAVES = 16
 SHORT_MM, LONG_MM = 2.0, 9.0  # correlation lengths: of voxels smoothed away, and of a segmentation's waves
 TERRACE_MM = 8.0  # terraces longer than this hide what lies on them (assumed)
 LEVEL_SHARE = 0.5  # of half a slice's scatter
+WITHIN_MM = 1.0  # a thick slice's voxels within it (assumed)
 FAIRED = 10  # steps that smooth a staircase away
 BLUR_MM = 2.5
 # Irrational steps that spread few phases evenly over the unit cube: powers of the root of x^4 = x + 1.
@@ -38,10 +41,14 @@ EVENLY = np.array([0.8191725134, 0.6710436067, 0.5497004779])
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Grid:
-    """The voxels that a staircase shows: axes (3, 3), rows of unit length, and spacing (3,) mm."""
+    """The voxels that a staircase shows: axes (3, 3), rows of unit length, and spacing (3,) mm.
+
+    faired : the steps were smoothed before the surface was given.
+    """
 
     axes: Floats
     spacing_mm: Floats
+    faired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,12 +74,8 @@ def find_grid(bone: Bone) -> Grid | None:
     Faces of a label map's surface crowd about a few directions. Of three at right angles to each other, those
     with the widest terraces are the grid's: diagonal ones lie nearer to each other.
     """
-    middle, area = face_areas(bone)
-    size = np.linalg.norm(area, axis=1)
-    keep = np.flatnonzero(size > 1e-6)
-    keep = keep[:: max(1, len(keep) // MOST_FACES)]
-    middle, normal, size = middle[keep], area[keep] / size[keep, None], size[keep] / size[keep].sum()
-    some = slice(None, None, max(1, len(keep) // SPIKE_FACES))
+    middle, normal, size = _faces(bone)
+    some = slice(None, None, max(1, len(size) // SPIKE_FACES))
     spikes = _spikes(normal[some], size[some] / size[some].sum())
     steps = {i: terrace_mm(middle, normal, size, spike) for i, spike in enumerate(spikes)}
     found, largest = None, 0.0
@@ -86,6 +89,35 @@ def find_grid(bone: Bone) -> Grid | None:
         if spacing.max() <= WIDEST_MM and float(np.prod(spacing)) > 1.2 * largest:
             found, largest = Grid(axes=axes, spacing_mm=spacing), float(np.prod(spacing))
     return found
+
+
+def find_slices(bone: Bone) -> Grid | None:
+    """Return the slices of a label map whose staircase was smoothed; None where nothing tells them.
+
+    Fairing takes the voxels' steps, but terraces of thick slices stay at even heights: level surface lies in
+    step with them along one direction. It is looked for along the patient's axes and where faces crowd, and
+    turned until most is in step. Within the slices voxels of 1 mm, or cubes, are taken (assumed).
+    """
+    middle, normal, size = _faces(bone)
+    some = slice(None, None, max(1, len(size) // SPIKE_FACES))
+    spikes = _spikes(normal[some], size[some] / size[some].sum())[:4]
+    found = [slices_along(middle, normal, size, axis) for axis in (*np.eye(3), *spikes)]
+    axis, step, share = max(found, key=lambda one: one[2])
+    if share < IN_STEP:
+        return None
+    return Grid(
+        axes=np.stack([*frame_of(axis), axis]),
+        spacing_mm=np.array([min(step, WITHIN_MM), min(step, WITHIN_MM), step]), faired=True,
+    )  # fmt: skip
+
+
+def _faces(bone: Bone) -> tuple[Floats, Floats, Floats]:
+    """Middles (m, 3), unit normals (m, 3) and shares of the area (m,) of a bone's faces."""
+    middle, area = face_areas(bone)
+    size = np.linalg.norm(area, axis=1)
+    keep = np.flatnonzero(size > 1e-6)
+    keep = keep[:: max(1, len(keep) // MOST_FACES)]
+    return middle[keep], area[keep] / size[keep, None], size[keep] / size[keep].sum()
 
 
 def _spikes(normal: Floats, size: Floats) -> list[Floats]:
