@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from injectplan.alignment import read_landmarks
+from injectplan.alignment import alignment_document, measure_alignment_of_landmarks, read_landmarks
+from injectplan.alignment.scatter import tangent_point
+from injectplan.documents import to_json
 from injectplan.errors import FileError
+from planar_leg import planar_leg
 
 POINTS = {"hip_center": [80.0, -12.0, 900.0], "ankle_center": [75.0, 3.0, 40.0]}
 
@@ -112,4 +115,104 @@ def test_a_misspelt_name_is_refused_with_the_nearest_known_one(tmp_path):
 def test_a_name_given_twice_is_refused(tmp_path):
     (tmp_path / "a.json").write_text(own("RAS").replace("ankle_center", "hip_center"))
     with pytest.raises(FileError, match="hip_center stands twice"):
+        read_landmarks(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("sd", [201.0, 1e6, 1e155, 1e300])
+def test_a_scatter_wider_than_a_bone_is_refused_by_name(tmp_path, sd):
+    (tmp_path / "a.json").write_text(own("RAS").replace("0.7", repr(sd)))
+    with pytest.raises(FileError, match="sd_mm of hip_center"):
+        read_landmarks(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [('"sd_mm"', '"sd"', r"landmarks\.hip_center\.sd: unknown key; nearest known: sd_mm"),
+     ('"side"', '"sides"', "sides: unknown key; nearest known: side"),
+     ('"frame"', '"frames"', "frames: unknown key; nearest known: frame")],
+)  # fmt: skip
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path, old, new, words):
+    (tmp_path / "a.json").write_text(own("RAS").replace(old, new))
+    with pytest.raises(FileError, match=words):
+        read_landmarks(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", "\ufeff" + own("LPS")), ("b.mrk.json", "\ufeff" + markups("LPS")),
+     ("c.fcsv", "\ufeff" + fcsv("LPS")), ("d.json", own("LPS").replace('"LPS"', '"lps"')),
+     ("e.mrk.json", markups("LPS").replace('"LPS"', '"lps"')), ("f.fcsv", fcsv("LPS").replace("LPS", "lps")),
+     ("g.mrk.json", markups("LPS").replace('"hip_center"', '" hip_center "')),
+     ("h.fcsv", fcsv("LPS").replace(",hip_center,", ", hip_center ,")),
+     ("i.fcsv", "".join(line for line in fcsv("LPS").splitlines(True) if "columns" not in line))],
+)  # fmt: skip
+def test_what_other_programs_write_otherwise_is_read_the_same(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    landmarks, _ = read_landmarks(tmp_path / name)
+    assert landmarks.keys() == POINTS.keys()
+    for n, at in POINTS.items():
+        np.testing.assert_allclose(landmarks[n].position_mm, at)
+
+
+def test_an_end_that_two_lines_share_is_one_landmark(tmp_path):
+    def document(second):
+        return json.dumps(
+            {"markups": [{"type": "Line", "coordinateSystem": "RAS",
+                          "controlPoints": [{"label": "hip_center", "position": at},
+                                            {"label": other, "position": [1.0, 2.0, 3.0 + 90 * i]}]}
+                         for i, (other, at) in enumerate(
+                             [("ankle_center", [80.0, -12.0, 900.0]), ("femoral_neck_center", second)])]}
+        )  # fmt: skip
+
+    path = tmp_path / "a.mrk.json"
+    path.write_text(document([80.0, -12.0, 900.0]))
+    landmarks, _ = read_landmarks(path)
+    assert set(landmarks) == {"hip_center", "ankle_center", "femoral_neck_center"}
+    path.write_text(document([80.0, -12.0, 900.1]))
+    with pytest.raises(FileError, match="hip_center stands twice"):
+        read_landmarks(path)
+
+
+def slanted(normal_sd_mm, group):
+    """Landmarks of a leg that scatter across and along a slanted surface otherwise."""
+    normal = np.array([0.6, 0.0, 0.8])
+    return {
+        n: tangent_point(np.array(at), normal, normal_sd_mm, "tangent", group, 0.0)
+        for n, at in planar_leg(deviation=6.0, mldfa=86.0, mpta=87.0).items()
+    }
+
+
+@pytest.mark.parametrize("frame", ["RAS", "LPS"])
+def test_a_result_that_is_read_again_is_the_same_result(tmp_path, frame):
+    first = measure_alignment_of_landmarks(slanted(0.4, "femur"), "right")
+    document = alignment_document(first)
+    if frame == "LPS":
+        flip = np.diag([-1.0, -1.0, 1.0])
+        document["frame"] = "LPS"
+        for entry in document["landmarks"].values():
+            if entry.get("position_mm") is not None:
+                entry["position_mm"] = (flip @ entry["position_mm"]).tolist()
+                entry["covariance_mm2"] = (flip @ np.array(entry["covariance_mm2"]) @ flip).tolist()
+    (tmp_path / "alignment.json").write_text(to_json(document))
+    landmarks, side = read_landmarks(tmp_path / "alignment.json")
+    again = measure_alignment_of_landmarks(landmarks, side)
+    measured = [n for n, angle in first.angles.items() if angle.measure.known]
+    assert {"hka_deg", "mldfa_deg", "mpta_deg"} <= set(measured)
+    for name in measured:
+        assert again.angles[name].measure.value == pytest.approx(first.angles[name].measure.value, abs=1e-9)
+        assert again.angles[name].measure.sd == pytest.approx(first.angles[name].measure.sd, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "words"),
+    [([[1, 0], [0, 1]], "three rows"), ([[1, 0, 0], [0, -1, 0], [0, 0, 1]], "no covariance"),
+     ([[1, 9, 0], [9, 1, 0], [0, 0, 1]], "no covariance"),
+     ([[1, 1, 0], [0, 1, 0], [0, 0, 1]], "no covariance"),
+     ([[9, 0, 0], [0, 9, 0], [0, 0, 9]], "give one"), ("x", "three rows"),
+     ([[True, 0, 0], [0, 1, 0], [0, 0, 1]], "three rows")],
+)  # fmt: skip
+def test_a_bad_covariance_is_refused_by_name(tmp_path, covariance, words):
+    entry = {"position_mm": [1, 2, 3], "sd_mm": 1.0, "covariance_mm2": covariance}
+    (tmp_path / "a.json").write_text(json.dumps({"landmarks": {"hip_center": entry}}))
+    with pytest.raises(FileError, match=f"hip_center.*{words}"):
         read_landmarks(tmp_path / "a.json")

@@ -23,6 +23,7 @@ RATER_SD_MM: Mapping[str, float] = {
     "femoral_neck_center": 0.7, "femoral_neck_base": 1.5, "intercondylar_notch": 2.4,
 }  # fmt: skip
 OTHER_SD_MM = 2.4
+MOST_SD_MM = 200.0  # of a landmark that is given: half a bone's length says nothing of it any more (assumed)
 
 # Fitted tangents: across the surface, chosen so that they give the raters' 0.77° for mLDFA, and their 2.9°
 # for posterior against epicondylar line as the larger part of version's 2.98°; along it the raters' scatter.

@@ -78,15 +78,23 @@ def _landmark(point: bool) -> Schema:
         if point
         else {"sd_mm": _NOTHING, "direction": _vector(1.0, "unit vector, patient RAS")}
     )
+    row = {"type": "array", "items": _NUMBER, "minItems": 3, "maxItems": 3}
+    covariance = {
+        "type": "array",
+        "items": row,
+        "minItems": 3,
+        "maxItems": 3,
+        "description": "mm², of the position",
+    }
     details = {"^(?!position|sd|surface)[a-z_]+_mm$": _LENGTH, "^coverage$": {"type": "number", "minimum": 0}}
-    surface = {"surface_sd_mm": _LENGTH} if point else {}
+    beside = {"surface_sd_mm": _LENGTH, "covariance_mm2": covariance, "group": _TEXT} if point else {}
     absent = {
         ("position_mm" if point else "direction"): _NOTHING,
         "sd_mm": _NOTHING,
         "method": _TEXT,
         "reason": _TEXT,
     }
-    found = _strict(where | {"method": _TEXT}, surface, patternProperties=details)
+    found = _strict(where | {"method": _TEXT}, beside, patternProperties=details)
     return {"oneOf": [found, _strict(absent)]}
 
 

@@ -54,6 +54,9 @@ class Landmark:
             document["surface_sd_mm"] = self.surface_sd_mm
         if self.position_mm is not None:
             document["position_mm"] = [float(x) for x in self.position_mm]
+            document["covariance_mm2"] = [[float(x) for x in row] for row in self.covariance_mm2]
+            if self.group:
+                document["group"] = self.group
         if self.direction is not None:
             document["direction"] = [float(x) for x in self.direction]
         document.update({name: float(value) for name, value in self.details.items()})
