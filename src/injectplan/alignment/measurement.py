@@ -14,6 +14,7 @@ from injectplan.alignment.flexion import AXIS_SD_DEG, crosstalk_deg, widen, wide
 from injectplan.alignment.identity import contradiction
 from injectplan.alignment.knee_only import Prediction, flexion_seen, predict
 from injectplan.alignment.landmarks import BoneFits, fit_bones, landmarks_of
+from injectplan.alignment.proportions import odd_proportions, refuse_disproportion, refuse_units
 from injectplan.alignment.repeatability import Repeats, repeats_of
 from injectplan.alignment.uncertainty import Spread, propagate
 from injectplan.alignment.values import (
@@ -91,15 +92,18 @@ def measure_alignment_of_landmarks(
     """Measure the leg's axial alignment on given landmarks (names as in the result's `landmarks`).
 
     Closed form: the angles follow from the positions alone. ContradictionError where medial and lateral are
-    swapped at one pair, where the bones lie in two frames, or where what must lie behind (posterior condyles
-    or plateaus, the hip behind the pelvic plane, the ankle of a bent knee) lies in front on the side given;
-    UnitsError for metres; UsageError where no side is given and nothing tells it.
+    swapped at one pair, where the bones lie in two frames or have no leg's proportions, or where what must
+    lie behind (posterior condyles or plateaus, the hip behind the pelvic plane, the ankle of a bent knee)
+    lies in front on the side given; UnitsError for another unit than millimetres; UsageError where no side is
+    given and nothing tells it.
     """
     _check(limit_deg, load)
     if not landmarks:
         raise NothingToMeasureError("no landmark is given")
     points = points_of(landmarks)
+    refuse_units(points)
     refuse_impossible(points)
+    refuse_disproportion(points)
     told, what = handed_of(points)
     if side is None and told == 0.0:
         raise UsageError('the landmarks do not tell the side: give side = "left" or "right"')
@@ -120,7 +124,7 @@ def measure_alignment_of_landmarks(
         landmarks, known, joint, limit_deg, load, seed, field_of_view=seen, notices=notices
     )  # fmt: skip
     refuse_opening(measured.angles["jlca_deg"].measure.value)
-    return measured
+    return replace(measured, notices=measured.notices + odd_proportions(points, measured.angles))
 
 
 def _refuse_same(bones: Mapping[str, Surface]) -> None:

@@ -57,7 +57,7 @@ def _batch(names: list[str], stacked: Floats) -> dict[str, Floats]:
 def propagate(
     landmarks: Mapping[str, Landmark], handed: float, *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, Spread]:
-    """Return each measurable angle's value and scatter.
+    """Return each measurable angle's value and scatter; one whose landmarks span no plane is left out.
 
     landmarks : the points; directions are left out.  handed : +1 right, -1 left.
     seed : of the Monte Carlo draws, counter-based; the same bytes on any machine with the same libm.
@@ -65,16 +65,19 @@ def propagate(
     names = [n for n, landmark in landmarks.items() if landmark.position_mm is not None]
     center = np.concatenate([np.asarray(landmarks[n].position_mm, dtype=np.float64) for n in names])
     factor = covariance_factor(names, landmarks)
-    value = angles_of(_batch(names, center), handed)
     steps = np.eye(len(center)) * STEP_MM
-    up = angles_of(_batch(names, center + steps), handed)
-    down = angles_of(_batch(names, center - steps), handed)
     noise = normals(seed, 0, draws * factor.shape[1]).reshape(draws, -1)
-    drawn = angles_of(_batch(names, center + noise @ factor.T), handed)
+    with np.errstate(divide="ignore", invalid="ignore"):  # what has no value is left out below
+        value, up, down, drawn = (
+            angles_of(_batch(names, at), handed)
+            for at in (center, center + steps, center - steps, center + noise @ factor.T)
+        )
     result = {}
     for name, at in value.items():
         slope = (up[name] - down[name]) / (2.0 * STEP_MM)
         sample = drawn[name]
+        if not (np.isfinite(at) and np.isfinite(sample).all()):
+            continue  # its landmarks lie on one line or at one point: no plane, no angle
         low, high = np.quantile(sample, [0.025, 0.975])
         result[name] = Spread(
             value=float(at), sd_linear=float(np.linalg.norm(slope @ factor)), sd=float(sample.std()),
