@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +174,50 @@ def test_a_bent_knee_gets_no_verdict(command: Command, tmp_path: Path) -> None:
     verdict = json.loads(done.out)["verdict"]
     assert verdict["state"] == "REFUSED"
     assert "flexed" in verdict["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("femoral_neck_center", "hip_center"), ("femoral_neck_base", "hip_center"),
+     ("upper_femoral_shaft_proximal", "upper_femoral_shaft_distal")],
+)  # fmt: skip
+def test_two_ends_of_an_axis_at_one_place(command: Command, tmp_path: Path, one: str, other: str) -> None:
+    path = tmp_path / "l.json"
+    points = leg(femoral_neck_center=[25, 0, 400], upper_femoral_shaft_distal=[-40, 0, 300])
+    points[one] = points[other]
+    landmarks = {n: {"position_mm": p, "sd_mm": 1.0} for n, p in points.items()}
+    path.write_text(json.dumps({"side": "right", "landmarks": landmarks}))
+    refused(command("alignment", "--landmarks", path, "--json", "--out", tmp_path / "out"), one, other)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [("--frame", "LPS"), ("--frame", "RAS"), ("--units", "m")])
+def test_options_of_surfaces_are_refused_beside_another_input(
+    command: Command, case_file: Callable[..., Path], tmp_path: Path, option: tuple[str, str]
+) -> None:
+    path = tmp_path / "l.json"
+    landmarks = {n: {"position_mm": p, "sd_mm": 1.0} for n, p in leg().items()}
+    path.write_text(json.dumps({"side": "right", "landmarks": landmarks}))
+    refused(command("alignment", "--landmarks", path, *option), option[0], "landmark file", "its own")
+    refused(command("alignment", case_file(""), *option), option[0], "case", "its own")
+
+
+def test_a_side_that_the_case_contradicts(command: Command, case_file: Callable[..., Path]) -> None:
+    refused(command("alignment", case_file(""), "--side", "left"), "--side left", "says right")
+
+
+def test_the_help_of_surfaces_names_every_bone(command: Command) -> None:
+    told = command("alignment", "--help").out
+    for name in ("femur", "tibia", "fibula", "talus", "patella", "hip_bone", "opposite_hip_bone"):
+        assert name in told
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "injectplan", "--version"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
 
 
 def test_markups_that_are_none_or_stand_twice(command: Command, tmp_path: Path) -> None:

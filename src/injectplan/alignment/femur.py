@@ -178,7 +178,7 @@ def find_knee_ends(bone: Bone, toward: Floats | None) -> list[KneeEnd]:
     if not KNEE_WIDTH_MM[0] <= best.width_mm <= KNEE_WIDTH_MM[1]:
         raise LandmarkError(
             f"the knee end of {bone.name} is {best.width_mm:.0f} mm wide (a femur's is "
-            f"{KNEE_WIDTH_MM[0]:.0f} to {KNEE_WIDTH_MM[1]:.0f} mm): check the units"
+            f"{KNEE_WIDTH_MM[0]:.0f} to {KNEE_WIDTH_MM[1]:.0f} mm): is it one femur, in mm?"
         )
     order = sorted(found, key=lambda end: -end.score)
     return [end for end in order if end.depth_share >= NOTCH_DEPTH_SHARE and end.score > 0.25 * best.score]

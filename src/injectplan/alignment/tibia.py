@@ -107,7 +107,7 @@ def find_plateau(bone: Bone, toward: Floats | None) -> tuple[Floats, float]:
     if not PLATEAU_WIDTH_MM[0] <= width <= PLATEAU_WIDTH_MM[1]:
         raise LandmarkError(
             f"the plateau of {bone.name} is {width:.0f} mm wide (a tibia's is {PLATEAU_WIDTH_MM[0]:.0f} to "
-            f"{PLATEAU_WIDTH_MM[1]:.0f} mm): check the units"
+            f"{PLATEAU_WIDTH_MM[1]:.0f} mm): is it one tibia, in mm?"
         )
     return axis, width
 

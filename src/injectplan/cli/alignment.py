@@ -20,8 +20,8 @@ def command(
     surfaces: Annotated[list[str] | None, Parameter(consume_multiple=True, negative="")] = None,
     landmarks: Path | None = None,
     side: Literal["left", "right"] | None = None,
-    frame: Literal["RAS", "LPS"] = "RAS",
-    units: str = "auto",
+    frame: Literal["RAS", "LPS"] | None = None,
+    units: str | None = None,
     limit_deg: float = 10.0,
     joint: Literal["knee", "hip", "ankle"] | None = None,
     load: Literal["supine", "standing"] = "supine",
@@ -34,15 +34,16 @@ def command(
     case
         Case file whose joint is measured.
     surfaces
-        Instead of a case: NAME=FILE for femur, tibia, hip_bone, talus, fibula, patella.
+        Instead of a case: NAME=FILE for femur, tibia, fibula, talus, patella, hip_bone,
+        opposite_hip_bone (the pelvic plane needs both).
     landmarks
         Instead of a case: landmark file (JSON, .mrk.json, .fcsv).
     side
         Which side; needed with surfaces.
     frame
-        Of the surfaces.
+        Of the surfaces; RAS unless given. A landmark file states its own.
     units
-        Of the surfaces: auto, mm, m, or millimetres per unit.
+        Of the surfaces: auto (unless given), mm, m, or millimetres per unit. A landmark file states its own.
     limit_deg
         Deviation that excludes.
     joint
@@ -58,6 +59,10 @@ def command(
         raise UsageError("give a case, --surfaces NAME=FILE … or --landmarks FILE, one of the three")
     if not 0 < limit_deg < 90:
         raise UsageError(f"--limit-deg {limit_deg:g}: needs a value between 0 and 90")
+    for option, value in (("--frame", frame), ("--units", units)):
+        if value is not None and not surfaces:
+            states = "the landmark file states its own" if landmarks else "the case states its own"
+            raise UsageError(f"{option} {value}: is of --surfaces; {states}")
     if surfaces and side is None:
         raise UsageError("--side left|right is needed with --surfaces")
     with progress(common) as report:
@@ -66,8 +71,8 @@ def command(
             surfaces=named_files(surfaces or []),
             landmarks=landmarks,
             side=side,
-            frame=frame,
-            units=unit_of(units),
+            frame=frame or "RAS",
+            units=unit_of(units or "auto"),
             limit_deg=limit_deg,
             joint=joint,
             load=load,

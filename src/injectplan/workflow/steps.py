@@ -133,6 +133,8 @@ def align(
     else:
         if case is not None:
             read = reseeded(read_case(case), seed)
+            if side is not None and side != read.side:
+                raise UsageError(f"--side {side}: {case.name} says {read.side}; leave one out")
             model, hashes = joint_of(read, progress=progress)
             made = _provenance(read, hashes)
             bones, side, seed, joint = model.bones, model.side, read.seed, joint or model.kind

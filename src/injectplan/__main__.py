@@ -1,0 +1,5 @@
+"""`python -m injectplan`: the command line."""
+
+from injectplan.cli import main
+
+main()
