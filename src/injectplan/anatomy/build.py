@@ -11,7 +11,7 @@ import numpy as np
 
 from injectplan.anatomy.axes import NEEDED, joint_axes
 from injectplan.anatomy.cartilage import CARRIERS, LESIONS, map_cartilage
-from injectplan.anatomy.completion import Completed, complete_joint
+from injectplan.anatomy.completion import STANDS_ON, Completed, complete_joint
 from injectplan.anatomy.completion.skin import SeenSkin, skin_of_outline
 from injectplan.anatomy.defects import Ellipse, find_defects
 from injectplan.anatomy.model import (
@@ -319,8 +319,8 @@ def build_joint(
     clock.say("completion", 0.4)
     who = subject or Subject()
     values = dict(parameters or {})
-    no_patella = kind == "knee" and "patella" not in given
-    lacking = ["patella"] if no_patella and completion == "none" and not bare else []
+    measured_only = completion == "none" and not bare
+    lacking = [name for name in STANDS_ON[kind] if measured_only and name not in given]
     skin, seen = (None, []) if image is None or bare else skin_of_image(image, given)
     seen += [
         Notice("joint-incomplete", f"{name} not given: what is given is measured; no cavity")

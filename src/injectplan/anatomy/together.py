@@ -16,8 +16,8 @@ _MEET = (
 MEETING = frozenset(name for pair in _MEET for name in pair)
 _BEAR = (("femur", "tibia"), ("femur", "patella"), ("hip_bone", "femur"), ("tibia", "talus"))
 # Bones modelled apart and put together by hand overlap a little: an atlas's hip by 1.3 mm, all else by less
-# (two legs of CT scans not at all); bones each in its own frame by 5 to 20 mm.
-MOST_INSIDE_MM = 3.0
+# (two legs of CT scans not at all); bones each in its own frame by 6 to 14 mm.
+MOST_INSIDE_MM = 5.0
 WHOLE_TIBIA_MM = 250.0  # assumed: a shorter one may be cut and have but one end
 END_MM = 25.0
 MOST_GAP_MM = 40.0  # between bones that meet in a joint, a dislocated one included (assumed)

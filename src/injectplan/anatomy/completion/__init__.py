@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Mode = Literal["auto", "none"]
 Progress = Callable[[str, float], None]
+# the bones on which a joint's completion stands, its cavity included
+STANDS_ON: Mapping[Kind, tuple[str, ...]] = {
+    "knee": ("femur", "tibia", "patella"), "hip": ("femur", "hip_bone"), "ankle": ("tibia", "talus"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

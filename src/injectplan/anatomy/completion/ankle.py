@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion import STANDS_ON, Completed, Mode, Progress
 from injectplan.anatomy.completion.ankleback import COURSES_MM, add_fat, add_hind_side
 from injectplan.anatomy.completion.anklecavity import ankle_cavity
 from injectplan.anatomy.completion.ankleskin import add_retinacula, add_saphenous
@@ -35,7 +35,6 @@ from injectplan.anatomy.completion.solids import (
 from injectplan.anatomy.model import JointAxes, Structure, Subject
 from injectplan.kernels.cast import Floats32
 
-NEEDED = ("tibia", "talus")
 BONES = ("tibia", "talus", "fibula", "calcaneus")
 COARSE_MM = 1.5
 SOLE_MM = 9.0  # of the heel's pad lie under the plantar fascia's level, the rest is fat and skin (assumed)
@@ -266,7 +265,7 @@ def complete_ankle(
 
     Raises EmptyStructureError when tibia or talus is missing.
     """
-    need("ankle", NEEDED, segmented)
+    need("ankle", segmented)
     say = progress or (lambda label, share: None)
     given = dict(parameters or {})
     bmi, said = body_mass(subject)
@@ -304,6 +303,6 @@ def complete_ankle(
     say("ankle: joint cavity", 0.6)
     cavity = build.with_own_fluid(lambda: ankle_cavity(build, scale))
     if mode == "auto":
-        give_way(build, NEEDED)
+        give_way(build, STANDS_ON["ankle"])
     say("ankle: labels", 0.9)
     return finished(build, cavity, covering(build, grid), 0.8, mode=mode)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from injectplan.anatomy.axes import femoral_neck
-from injectplan.anatomy.completion import Completed, Mode, Progress
+from injectplan.anatomy.completion import STANDS_ON, Completed, Mode, Progress
 from injectplan.anatomy.completion.bearing import Side, bear
 from injectplan.anatomy.completion.dimensions import BMI, Dimension, body_mass, front_fat, sizes_of
 from injectplan.anatomy.completion.giving import covering, give_way
@@ -36,7 +36,6 @@ from injectplan.anatomy.model import JointAxes, Structure, Subject
 from injectplan.frames import unit
 from injectplan.kernels.cast import Floats, Floats32
 
-NEEDED = ("femur", "hip_bone")
 COARSE_MM = 2.5
 DRAWN_RADIUS_MM = 23.0
 HEAD_ENDS = 0.4  # of the radius along the neck: cartilage covers 70 % of the head's sphere (assumed)
@@ -156,7 +155,7 @@ def _core(build: Build, scale: float, front_mm: float) -> Floats32:
     back = 62.0 * s
     middle, depth = 0.5 * (ahead - back), 0.5 * (ahead + back)
     core = ellipse(g.x + np.float32(28.0 * s), g.y - middle, half * np.float32(104.0 * s), depth)
-    bones = build.kept["bones"] = build.distance(NEEDED, g, 30.0)
+    bones = build.kept["bones"] = build.distance(STANDS_ON["hip"], g, 30.0)
     core = smooth_min(core, bones - np.float32(5.0), 16.0)
     soft = build.distance(build.soft_given, g, 24.0)
     core = smooth_min(core, soft - np.float32(1.5), 6.0)
@@ -274,7 +273,7 @@ def complete_hip(
 
     Raises EmptyStructureError when femur or hip bone is missing.
     """
-    need("hip", NEEDED, segmented)
+    need("hip", segmented)
     say = progress or (lambda label, share: None)
     given = dict(parameters or {})
     bmi, said = body_mass(subject)

@@ -16,7 +16,6 @@ from injectplan.anatomy.completion.kneebuild import Build, add_shafts
 from injectplan.anatomy.completion.kneecavity import knee_cavity
 from injectplan.anatomy.completion.kneecords import add_cords
 from injectplan.anatomy.completion.kneelimb import add_envelopes, shape_limb
-from injectplan.anatomy.completion.kneemarks import NEEDED
 from injectplan.anatomy.completion.kneesoft import add_fat_pads, add_muscles
 from injectplan.anatomy.completion.kneetendons import (
     add_retinacula,
@@ -46,7 +45,7 @@ def complete_knee(
 
     Raises EmptyStructureError when femur, tibia or patella is missing.
     """
-    need("knee", NEEDED, segmented)
+    need("knee", segmented)
     say = progress or (lambda label, share: None)
     sizes = knee_sizes(subject, parameters or {})
     build = Build(Frame.of(axes, drafts), sizes, segmented, skin=skin)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from injectplan.anatomy.completion import STANDS_ON
 from injectplan.anatomy.completion.solids import curve
 from injectplan.kernels.cast import Floats, Floats32
 
-NEEDED = ("femur", "tibia", "patella")
 WHOLE_SCALE_MM = 76.0  # width of the epicondyles that the knee's sections were drawn for
 
 
@@ -43,7 +43,7 @@ def by_slab(points: Floats, step: float, pick: Callable[[Floats], float]) -> lis
 
 def find_landmarks(vertices: Mapping[str, Floats]) -> Landmarks:
     """Measure the bones; vertices by structure in joint coordinates."""
-    femur, tibia, patella = (vertices[n] for n in NEEDED)
+    femur, tibia, patella = (vertices[n] for n in STANDS_ON["knee"])
     low, high = femur[femur[:, 2] < 45].min(axis=0), femur[femur[:, 2] < 45].max(axis=0)
     scale = float(high[0] - low[0]) / WHOLE_SCALE_MM
     top, bottom = patella[patella[:, 2].argmax()], patella[patella[:, 2].argmin()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from injectplan.anatomy.completion import Completed, Mode
+from injectplan.anatomy.completion import STANDS_ON, Completed, Mode
 from injectplan.anatomy.completion.courses import OVERLAP_MM, Course, course_of
 from injectplan.anatomy.completion.dimensions import Sizes
 from injectplan.anatomy.completion.fluid import LEAST_SAID_ML, parted, said_of
@@ -25,7 +25,7 @@ from injectplan.anatomy.completion.solids import (
     smooth_max,
     tube,
 )
-from injectplan.anatomy.model import PRIORITY, Cavity, Source, Structure
+from injectplan.anatomy.model import PRIORITY, Cavity, Kind, Source, Structure
 from injectplan.errors import EmptyStructureError
 from injectplan.imaging.values import LabelMap, Surface
 from injectplan.kernels.cast import Floats, Floats32
@@ -49,8 +49,9 @@ def lies_in_the_fat(name: str) -> bool:
     return name.removesuffix(CONTINUED) in IN_THE_FAT
 
 
-def need(kind: str, names: Sequence[str], given: Mapping[str, Structure]) -> None:
+def need(kind: Kind, given: Mapping[str, Structure]) -> None:
     """Raise EmptyStructureError when a bone the completion stands on is missing."""
+    names = STANDS_ON[kind]
     missing = [n for n in names if n not in given or not len(given[n].surface.triangles)]
     if missing:
         raise EmptyStructureError(
