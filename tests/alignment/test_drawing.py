@@ -4,13 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import oracles_alignment as legs
-from injectplan.alignment import alignment_drawing, measure_alignment
+from injectplan.alignment import alignment_drawing, measure_alignment, measure_alignment_of_landmarks
 from injectplan.alignment.drawing import contour, view_axes
 from injectplan.imaging.values import Surface
 from injectplan.interop.markups import read_lines, write_axes
 from injectplan.report import pictures
+from planar_leg import marks, planar_leg
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,9 @@ def test_arcs_open_as_wide_as_the_angles_they_show(bones, alignment):
     drawing = alignment_drawing(alignment, bones)
     assert {line.view for line in drawing} == {"frontal", "knee", "sagittal"}
     arcs = [
-        line.points_mm for line in drawing if line.view == "knee" and line.kind == "arc" and not line.label
+        line.points_mm
+        for line in drawing
+        if line.view == "knee" and line.kind == "arc" and line.label.startswith(("mLDFA", "MPTA"))
     ]
     wanted = [alignment.angles[n].measure.value for n in ("mldfa_deg", "mpta_deg")]
     for arc, degrees in zip(arcs, wanted, strict=True):
@@ -119,3 +123,102 @@ def test_the_axes_for_slicer_are_lps_lines_between_the_landmarks(alignment, tmp_
     np.testing.assert_allclose(
         back["load line"][1], alignment.landmarks["ankle_center"].position_mm, atol=1e-5
     )
+
+
+def page_angle(line, other):
+    """Angle on the page between two lines' directions, degrees, 0 to 90."""
+    a, b = (
+        np.diff(points, axis=0)[0] / np.linalg.norm(np.diff(points, axis=0)[0]) for points in (line, other)
+    )
+    return np.degrees(np.arccos(min(1.0, abs(float(a @ b)))))
+
+
+def one(drawing, view, start):
+    (line,) = [
+        line for line in drawing if line.view == view and line.kind != "note" and line.label.startswith(start)
+    ]
+    return line
+
+
+@pytest.mark.parametrize("flexion", [0.0, 30.0])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_plafond_stands_at_mldta_to_the_tibial_axis_in_a_bent_knee_too(side, flexion):
+    """An ankle turned out by 25° of torsion slopes on the femur's plane where the knee is bent."""
+    points = planar_leg(side=side, flexion=flexion, torsion=25.0)
+    across = points["medial_malleolus"] - points["lateral_malleolus"]
+    shin = points["tibial_knee_center"] - points["ankle_center"]
+    across = across - (across @ shin) / (shin @ shin) * shin
+    tilt = 3.0 / 57.29578 * np.linalg.norm(across) * shin / np.linalg.norm(shin)  # 3° up medially
+    points["plafond_medial"] = points["ankle_center"] + 0.3 * (across + tilt)
+    points["plafond_lateral"] = points["ankle_center"] - 0.3 * (across + tilt)
+    measured = measure_alignment_of_landmarks(marks(points), side)
+    mldta = measured.angles["mldta_deg"].measure.value
+    assert abs(mldta - 90.0) == pytest.approx(3.0, abs=0.01)
+    drawing = alignment_drawing(measured, {})
+    line = one(drawing, "frontal", "mLDTA").points_mm
+    axis = one(drawing, "frontal", "tibial mechanical axis").points_mm
+    assert page_angle(line, axis) == pytest.approx(87.0, abs=0.01)
+    medial, lateral = line
+    assert (medial[1] > lateral[1]) == (mldta > 90.0)
+    assert (medial[0] > lateral[0]) == (side == "right")
+
+
+def knee_only(bones, alignment, *, ankle=False):
+    """The same leg cut 110 mm above the knee, and as far below it unless the ankle is seen."""
+    at = alignment.landmarks["femoral_knee_center"].position_mm
+    up = alignment.landmarks["hip_center"].position_mm - at
+    up = up / np.linalg.norm(up)
+
+    def cut(surface, low, high):
+        height = (surface.vertices_mm - at) @ up
+        keep = ((height > low) & (height < high))[surface.triangles].all(axis=1)
+        return Surface(surface.vertices_mm, surface.triangles[keep])
+
+    low = -1000.0 if ankle else -135.0
+    return {n: cut(s, low, 110.0) for n, s in bones.items() if n in ("femur", "tibia")}
+
+
+@pytest.mark.parametrize("ankle", [False, True])
+def test_a_predicted_axis_is_drawn_at_the_predicted_angle_with_its_interval(bones, alignment, ankle):
+    seen = knee_only(bones, alignment, ankle=ankle)
+    measured = measure_alignment(seen, "right")
+    hka = measured.angles["hka_deg"]
+    assert hka.measure.method.startswith("predicted")
+    drawing = alignment_drawing(measured, seen)
+    femur = one(drawing, "frontal", "femoral mechanical axis, predicted").points_mm
+    name = "tibial mechanical axis" if ankle else "tibial mechanical axis, predicted"
+    tibia = one(drawing, "frontal", name).points_mm
+    assert page_angle(femur, tibia) == pytest.approx(abs(180.0 - hka.measure.value), abs=0.05)
+    limits = [line.points_mm for line in drawing if line.kind == "predicted limit"]
+    fixed = tibia if ankle else femur
+    wanted = sorted(abs(180.0 - x) for x in hka.interval)
+    assert sorted(page_angle(fixed, limit) for limit in limits) == pytest.approx(wanted, abs=0.05)
+    arc = one(drawing, "frontal", "HKA").points_mm
+    opened = np.degrees(np.linalg.norm(np.diff(arc, axis=0), axis=1).sum() / 40.0)
+    assert opened == pytest.approx(hka.measure.value, abs=0.2)
+
+
+def test_labels_at_the_knee_lie_apart_and_in_order(bones, alignment):
+    drawing = alignment_drawing(alignment, bones)
+    femur, gap, tibia = (
+        line.anchor_mm for line in (one(drawing, "knee", word) for word in ("mLDFA", "JLCA", "MPTA"))
+    )
+    assert femur[1] > gap[1] + 8.0
+    assert gap[1] > tibia[1] + 8.0
+
+
+def test_no_two_labels_of_a_picture_overlap(bones, alignment):
+    figure = pictures._alignment_figure(alignment_drawing(alignment, bones))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    for axis in figure.axes:
+        boxes = [text.get_window_extent(renderer) for text in axis.texts]
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+
+
+def test_the_hka_arc_opens_by_hka_on_the_medial_side(bones, alignment):
+    arc = one(alignment_drawing(alignment, bones), "frontal", "HKA").points_mm
+    opened = np.degrees(np.linalg.norm(np.diff(arc, axis=0), axis=1).sum() / 60.0)
+    assert opened == pytest.approx(alignment.angles["hka_deg"].measure.value, abs=0.2)
+    assert arc[24, 0] > 50.0  # a right leg's medial side lies on the page's right

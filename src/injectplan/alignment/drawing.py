@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from injectplan.alignment.meshes import weld
+from injectplan.alignment.prediction import femur_offset_deg
 from injectplan.alignment.values import Alignment
 from injectplan.frames import unit
 from injectplan.imaging.values import Surface
@@ -17,8 +18,12 @@ from injectplan.kernels.cast import Floats
 
 View = Literal["frontal", "knee", "sagittal"]
 Flatten = Callable[[Floats], Floats]
-Kind = Literal["outline", "mechanical axis", "shaft axis", "joint line", "load line", "arc", "point", "note"]
+Kind = Literal[
+    "outline", "mechanical axis", "predicted axis", "predicted limit", "shaft axis", "joint line",
+    "load line", "arc", "point", "note",
+]  # fmt: skip
 CLOSE_UP_MM = 62.0
+BENT_DEG = 5.0  # from where the page foreshortens the shin enough to be said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,12 +32,14 @@ class Line:
 
     A "point" has one row, a "note" is text at its one row. An "outline" is many short pieces with rows of
     NaN between them. The view "knee" is the frontal view of the knee alone, drawn larger.
+    anchor_mm : (2,) where the label belongs; half way along the line where it is None.
     """
 
     view: View
     kind: Kind
     points_mm: Floats
     label: str = ""
+    anchor_mm: Floats | None = None
 
 
 def view_axes(alignment: Alignment) -> dict[View, tuple[Floats, Floats]] | None:
@@ -101,6 +108,7 @@ def alignment_drawing(alignment: Alignment, bones: Mapping[str, Surface]) -> lis
             continue
         whole = "hip_center" in p and "ankle_center" in p
         lines += _hip_and_ankle(flat, p, alignment) + _arcs(flat, p, alignment) + _notes(outlines, alignment)
+        lines += _predicted(flat, p, alignment, outlines)
         close: View = "knee" if whole else "frontal"
         if whole:
             lines += _close_up(outlines + _axes("knee", flat, p))
@@ -212,27 +220,29 @@ def _joint_lines(view: View, flat: Flatten, p: Mapping[str, Floats], alignment: 
         a, b = (flat(p[end])[0] for end in ends)
         middle, along = 0.5 * (a + b), (a - b) / max(float(np.linalg.norm(a - b)), 1e-9)
         points = np.stack([middle + 44.0 * along, middle - 44.0 * along])
-        lines.append(
-            Line(view=view, kind="joint line", points_mm=points, label=_said(alignment, name, short))
-        )
+        said = _said(alignment, name, short)
         if not all(n in p for n in axis):
+            lines.append(Line(view=view, kind="joint line", points_mm=points, label=said))
             continue
+        lines.append(Line(view=view, kind="joint line", points_mm=points))
         far, near = (flat(p[n])[0] for n in axis)
         start, end = (np.arctan2(*v[::-1]) for v in (far - near, along))
         end += 2.0 * np.pi * np.round((start - end) / (2.0 * np.pi))
         t = np.linspace(start, end, 33)
         hit = _meet(near, far - near, middle, along)
         arc = hit + 19.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
-        lines.append(Line(view=view, kind="arc", points_mm=arc))
+        # labelled near the axis: there the femur's and the tibia's arcs lie furthest apart
+        lines.append(Line(view=view, kind="arc", points_mm=arc, label=said, anchor_mm=arc[10]))
         lines.append(Line(view=view, kind="mechanical axis", points_mm=np.stack([near, hit])))
     drawn = [line.points_mm for line in lines if line.kind == "joint line"]
     if len(drawn) == 2:  # the first line begins laterally, the second medially; marked where they gape
         lateral, medial = (np.stack([drawn[0][i], drawn[1][1 - i]]) for i in (0, 1))
         gapes = [float(np.linalg.norm(ends[0] - ends[1])) for ends in (lateral, medial)]
         between = lateral if gapes[0] >= gapes[1] else medial
-        lines.append(
-            Line(view=view, kind="arc", points_mm=between, label=_said(alignment, "jlca_deg", "JLCA"))
-        )
+        # labelled at the end on the page's right, beside the labels, so that no leader crosses the knee
+        end = max((lateral, medial), key=lambda ends: float(ends[:, 0].sum())).mean(axis=0)
+        said = _said(alignment, "jlca_deg", "JLCA")
+        lines.append(Line(view=view, kind="arc", points_mm=between, label=said, anchor_mm=end))
     return lines
 
 
@@ -248,11 +258,79 @@ def _hip_and_ankle(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment)
         head, neck = flat(p["hip_center"])[0], flat(p["femoral_neck_center"])[0]
         lines += _neck(head, neck, flat, p, _said(alignment, "nsa_deg", "neck-shaft angle"))
     if "plafond_medial" in p and "plafond_lateral" in p:
-        ends = np.stack([p["plafond_medial"], p["plafond_lateral"]])
-        points = flat(ends.mean(axis=0) + np.array([[1.3], [-1.3]]) * (ends[0] - ends[1]))
         label = _said(alignment, "mldta_deg", "mLDTA")
+        points = _plafond(flat, p, alignment)
         lines.append(Line(view="frontal", kind="joint line", points_mm=points, label=label))
     return lines
+
+
+def _plafond(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> Floats:
+    """The plafond's line (2, 2), at its true angle to the tibia's axis as the page shows that.
+
+    Torsion turns the ankle out of the femur's frontal plane: seen there, a bent knee's plafond slopes by half
+    its flexion while mLDTA is 90°.
+    """
+    medial, lateral = (flat(p[f"plafond_{side}"])[0] for side in ("medial", "lateral"))
+    middle, half = 0.5 * (medial + lateral), 1.3 * (medial - lateral)
+    measure = alignment.angles["mldta_deg"].measure
+    if measure.known:
+        proximal = unit(flat(p["tibial_knee_center"])[0] - flat(p["ankle_center"])[0])
+        outward = -1.0 if alignment.side == "right" else 1.0  # where lateral lies on the page
+        along = _turned(proximal, outward * measure.value)
+        half = -float(np.linalg.norm(half)) * along
+    return np.stack([middle + half, middle - half])
+
+
+def _turned(direction: Floats, right_deg: float) -> Floats:
+    """A direction of the page, turned towards its right (clockwise)."""
+    c, s = np.cos(np.radians(right_deg)), np.sin(np.radians(right_deg))
+    return np.array([c * direction[0] + s * direction[1], c * direction[1] - s * direction[0]])
+
+
+def _predicted(
+    flat: Flatten, p: Mapping[str, Floats], alignment: Alignment, outlines: list[Line]
+) -> list[Line]:
+    """The mechanical axes that a partial view predicts, dashed, with the interval of HKA as a fan.
+
+    The femur's stands at its usual angle to the shaft seen; the other bone's follows by HKA, and carries the
+    whole interval.
+    """
+    hka = alignment.angles["hka_deg"]
+    centers = ("femoral_knee_center", "tibial_knee_center")
+    foretold = hka.measure.known and hka.measure.method.startswith("predicted")
+    if not foretold or not outlines or any(n not in p for n in centers):
+        return []
+    heights = np.concatenate([line.points_mm[:, 1] for line in outlines])
+    femur, tibia = (flat(p[n])[0] for n in centers)
+    inward = 1.0 if alignment.side == "right" else -1.0  # where medial lies on the page
+
+    def axis(kind: Kind, start: Floats, along: Floats, label: str = "") -> Line:
+        end = np.nanmax(heights) if along[1] > 0.0 else np.nanmin(heights)
+        points = np.stack([start, start + (end - start[1]) / along[1] * along])
+        return Line(view="frontal", kind=kind, points_mm=points, label=label)
+
+    lines: list[Line] = []
+    off = [180.0 - float(x) for x in (hka.measure.value, *hka.interval)]
+    if "ankle_center" in p:
+        shin = unit(tibia - flat(p["ankle_center"])[0])
+        fan, start, bone = [_turned(shin, inward * x) for x in off], femur, "femoral"
+        thigh = fan[0]
+    else:
+        length = alignment.field_of_view.femur_shaft_mm
+        if "hip_center" in p:
+            thigh = unit(flat(p["hip_center"])[0] - femur)
+        else:
+            shaft = (flat(p[f"femoral_shaft_{end}"])[0] for end in ("proximal", "distal"))
+            thigh = _turned(unit(next(shaft) - next(shaft)), inward * femur_offset_deg(length))
+            lines = [axis("predicted axis", femur, thigh, "femoral mechanical axis, predicted")]
+        fan, start, bone = [-_turned(thigh, -inward * x) for x in off], tibia, "tibial"
+        shin = -fan[0]
+    lines.append(axis("predicted axis", start, fan[0], f"{bone} mechanical axis, predicted"))
+    lines += [axis("predicted limit", start, along) for along in fan[1:]]
+    low, high = hka.interval
+    said = f"HKA {hka.measure.value:.0f}° ({low:.0f}° to {high:.0f}°)"
+    arc = 0.5 * (femur + tibia) + 40.0 * _medial_arc(thigh, -shin, alignment)
+    return [*lines, Line(view="frontal", kind="arc", points_mm=arc, label=said)]
 
 
 def _neck(head: Floats, neck: Floats, flat: Flatten, p: Mapping[str, Floats], label: str) -> list[Line]:
@@ -289,24 +367,36 @@ def _notes(outlines: list[Line], alignment: Alignment) -> list[Line]:
         said = "\n".join(textwrap.wrap(hka.measure.method, 52))
         text = f"HKA {hka.measure.value:.0f}° (95 % interval {low:.0f}° to {high:.0f}°),\n{said}"
         notes.append((left, bottom - 0.06 * (top - bottom), text))
+    flexion = alignment.angles["knee_flexion_deg"].measure
+    if flexion.known and abs(flexion.value) > BENT_DEG and not hka.measure.method.startswith("predicted"):
+        bent = f"flexed by {flexion.value:.0f}°" if flexion.value > 0.0 else "bent backwards"
+        text = (
+            f"the knee is {bent}: the page is the femur's frontal\n"
+            "plane; the shin is foreshortened, the ankle's line is drawn\nat its true angle to the axis"
+        )
+        notes.append((left, bottom - 0.06 * (top - bottom), text))
     return [
         Line(view="frontal", kind="note", points_mm=np.array([[x, y]]), label=text) for x, y, text in notes
     ]
 
 
 def _arcs(flat: Flatten, p: Mapping[str, Floats], alignment: Alignment) -> list[Line]:
-    """The HKA arc at the knee, on its lateral side, with the angle written."""
+    """The HKA arc at the knee, on its medial side (varus is less than 180°), with the angle written."""
     names = ("hip_center", "femoral_knee_center", "tibial_knee_center", "ankle_center")
     measure = alignment.angles["hka_deg"].measure
     if not measure.known or not all(n in p for n in names):
         return []
     hip, knee, plateau, ankle = (flat(p[n])[0] for n in names)
-    start = np.arctan2(*(hip - knee)[::-1])
-    end = np.arctan2(*(ankle - plateau)[::-1])
-    if alignment.side == "right":  # the lateral side lies on the page's left: turn counter-clockwise
+    points = 0.5 * (knee + plateau) + 60.0 * _medial_arc(hip - knee, ankle - plateau, alignment)
+    return [Line(view="frontal", kind="arc", points_mm=points, label=_said(alignment, "hka_deg", "HKA"))]
+
+
+def _medial_arc(thigh: Floats, shin: Floats, alignment: Alignment) -> Floats:
+    """The unit arc (49, 2) from one direction of the page to another, on the leg's medial side."""
+    start, end = np.arctan2(*thigh[::-1]), np.arctan2(*shin[::-1])
+    if alignment.side == "left":  # the medial side lies on the page's left: turn counter-clockwise
         end = end + 2.0 * np.pi if end < start else end
     else:
         end = end - 2.0 * np.pi if end > start else end
     t = np.linspace(start, end, 49)
-    points = 0.5 * (knee + plateau) + 60.0 * np.stack([np.cos(t), np.sin(t)], axis=1)
-    return [Line(view="frontal", kind="arc", points_mm=points, label=_said(alignment, "hka_deg", "HKA"))]
+    return np.stack([np.cos(t), np.sin(t)], axis=1)

@@ -151,8 +151,9 @@ def _scattered(landmark: Landmark, name: str, entry: Mapping[str, Any], frame: s
             f"{where}: sd_mm of {name} is {landmark.sd_mm:.3g} mm, its covariance_mm2 says {sd:.3g} mm; "
             "give one"
         )
-    flip = np.diag([-1.0, -1.0, 1.0]) if frame == "LPS" else np.eye(3)
-    return replace(landmark, covariance_mm2=flip @ matrix @ flip, group=group)
+    if frame == "LPS":
+        matrix = flip_lps_ras(flip_lps_ras(matrix).T)
+    return replace(landmark, covariance_mm2=matrix, group=group)
 
 
 def _refuse_twice(name: str, known: Container[str], where: str) -> None:

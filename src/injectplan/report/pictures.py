@@ -222,12 +222,14 @@ def alignment_svg(drawing: Sequence[Line]) -> str:
     return text.getvalue()
 
 
+VIEW_IN = (4.6, 8.0)  # of a view, inches
+LABEL_GAP_IN = 0.22  # between two labels' lines: 8 points of text, twice
 _VIEWS = {"frontal": "from the front", "knee": "the knee from the front", "sagittal": "from the side"}
 
 
 def _alignment_figure(drawing: Sequence[Line]) -> Figure:
     views = list(dict.fromkeys(line.view for line in drawing))
-    figure = Figure(figsize=(4.6 * max(2, len(views)), 8.0), dpi=100)
+    figure = Figure(figsize=(VIEW_IN[0] * max(2, len(views)), VIEW_IN[1]), dpi=100)
     with mpl.rc_context(STYLE):
         axes = figure.subplots(1, max(1, len(views)), squeeze=False)[0]
         for axis, view in zip(axes, views, strict=False):
@@ -245,6 +247,8 @@ def _alignment_figure(drawing: Sequence[Line]) -> Figure:
 _LINES: dict[str, dict[str, Any]] = {
     "outline": {"color": "0.62", "lw": 0.7},
     "mechanical axis": {"color": "#1f5fa8", "lw": 1.6},
+    "predicted axis": {"color": "#1f5fa8", "lw": 1.4, "ls": (0, (6, 3))},
+    "predicted limit": {"color": "#1f5fa8", "lw": 0.8, "ls": (0, (1, 2))},
     "load line": {"color": "0.35", "lw": 0.9, "ls": ":"},
     "shaft axis": {"color": "#1f5fa8", "lw": 1.1, "ls": "--"},
     "joint line": {"color": "#b5502c", "lw": 1.4},
@@ -264,7 +268,9 @@ def _draw_line(axis: Axes, line: Line) -> None:
 
 
 def _middle(line: Line) -> npt.NDArray[np.float64]:
-    """Where a label's leader ends: half way along a line, at a point itself."""
+    """Where a label's leader ends: its anchor, else half way along a line, at a point itself."""
+    if line.anchor_mm is not None:
+        return line.anchor_mm
     n = len(line.points_mm)
     return np.asarray(0.5 * (line.points_mm[(n - 1) // 2] + line.points_mm[n // 2]))
 
@@ -273,8 +279,11 @@ def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
     """Write the labels in one column beside the leg, in the order of their height, with leaders."""
     everything = np.concatenate([line.points_mm for line in lines])
     (left, bottom), (right, top) = np.nanmin(everything, axis=0), np.nanmax(everything, axis=0)
-    gap = 0.036 * (top - bottom)
     named = [line for line in lines if line.label and line.kind not in ("outline", "note")]
+    column = right + 0.06 * (top - bottom)
+    # the longest label takes a third of a view's width, whether height or width sets the scale
+    room = max(0.22 * (top - bottom), 0.5 * (column - left))
+    gap = LABEL_GAP_IN * max((top - bottom) / VIEW_IN[1], (column + room - left) / VIEW_IN[0])
     marks = sorted(((_middle(line), line) for line in named), key=lambda mark: -mark[0][1])
     heights = np.array([where[1] for where, _ in marks])
     for i in range(1, len(heights)):
@@ -283,9 +292,6 @@ def _label_lines(axis: Axes, lines: Sequence[Line]) -> None:
         heights[-1] = bottom
         for i in range(len(heights) - 2, -1, -1):
             heights[i] = max(heights[i], heights[i + 1] + gap)
-    column = right + 0.06 * (top - bottom)
-    # the longest label takes a third of a view's width, whether height or width sets the scale
-    room = max(0.22 * (top - bottom), 0.5 * (column - left))
     axis.set_xlim(left - 0.02 * (top - bottom), column + (room if named else 0.0))
     for (where, line), height in zip(marks, heights, strict=True):
         colour = _LINES[line.kind]["color"]
