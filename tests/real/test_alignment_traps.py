@@ -249,3 +249,16 @@ def test_torsion_is_withheld_where_the_back_of_the_tibia_is_cut_by_the_view(real
     torsion = measure_alignment(before, side).angles["tibial_torsion_deg.bimalleolar"]
     assert np.isnan(torsion.measure.value)
     assert "the back of tibia is cut" in torsion.measure.reason
+
+
+def test_a_tibia_aside_of_its_femur_is_told_and_one_far_aside_is_of_another_frame(real_data):
+    bones = ct_leg(real_data, "right")
+    across = _tibia_frame(measure_alignment(bones, "right"))[1]
+    for shift, told in ((-24.0, "out of its place"), (-45.0, "not in one frame")):
+        aside = bones | {
+            "tibia": Surface(bones["tibia"].vertices_mm + shift * across, bones["tibia"].triangles)
+        }
+        got = measure_alignment(aside, "right")
+        said = [n.message for n in got.notices] + list(got.verdict.reasons)
+        assert any(told in one for one in said), said
+    assert got.verdict.state == "REFUSED"

@@ -55,6 +55,9 @@ from injectplan.measure import Notice
 PELVIS = ("hip_bone", "opposite_hip_bone")
 MEASURED = ("femur", "tibia", "fibula", "talus", *PELVIS)
 EXTENT_MM = (40.0, 750.0)  # of a femur or tibia, cut or whole
+KNEE_ASIDE_MM = (
+    25.0  # mediolateral: 0 to 5 on four knees, 10 in arthritis that pushes a tibia aside (assumed)
+)
 KNEE_GAP_MM = (5.0, 50.0)  # femoral condyles' axis to plateau: 21.9 to 24 on five knees
 MOST_ROUGH_MM = 0.4  # of a femur whose alpha angle is measured: 0.55 mm moved it by 15 degrees
 MOST_WAVY_MM = 0.39  # the same for the socket's rim: 1 mm turned it by up to 30 degrees, 0.5 mm by none
@@ -263,6 +266,12 @@ def _apart(femur: FemurFit, tibia: TibiaFit) -> str:
         return (
             f"femur and tibia are not in one frame: the plateau lies {size:.0f} mm from the condyles' axis "
             f"(a knee's 15 to {KNEE_GAP_MM[1] * scale:.0f} mm): give both bones of one scan"
+        )
+    aside = abs(float(gap @ tibia.across))
+    if aside > KNEE_ASIDE_MM * scale:
+        return (
+            f"femur and tibia are not in one frame: their middles lie {aside:.0f} mm aside of each other "
+            f"(limit {KNEE_ASIDE_MM * scale:.0f} mm): give both bones of one scan"
         )
     if abs(float(femur.across @ tibia.across)) < 0.5:
         return "femur and tibia are not in one frame: their mediolateral axes differ by more than 60°"

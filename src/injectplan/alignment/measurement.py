@@ -74,10 +74,14 @@ def measure_alignment(
     _refuse_same(bones)
     fits = fit_bones(bones, side, units=units, seed=seed)
     landmarks = landmarks_of(fits)
-    return _assemble(
+    measured = _assemble(
         landmarks, fits.side, joint, limit_deg, load, seed, field_of_view=fits.field_of_view,
         notices=fits.notices, reasons=fits.missing, fits=fits,
     )  # fmt: skip
+    if "frames" in fits.missing:
+        return measured
+    odd = odd_proportions(points_of(landmarks), measured.angles)
+    return replace(measured, notices=measured.notices + odd)
 
 
 def measure_alignment_of_landmarks(

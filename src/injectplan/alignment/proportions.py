@@ -59,7 +59,7 @@ MUST_DIFFER = (
 # 15 to 25 mm apart along the leg and a few across it; a knee bent by 45° moves 18 of these across.
 MOST_ACROSS_MM, WARN_ACROSS_MM = 30.0, 20.0  # assumed
 MOST_OVERLAP_MM = 10.0  # by which the femur's centre may lie beyond the tibia's (assumed)
-WARN_JLCA_DEG = 15.0  # usual: 0 to 2 (Paley 2002); arthritis and torn ligaments open a knee to 10 (assumed)
+WARN_JLCA_DEG = 10.0  # usual: 0 to 2 (Paley 2002); arthritis and torn ligaments open a knee so far (assumed)
 # Joint lines beyond which a deformity is rarer than a misplaced landmark: 15° off Paley's 87 (assumed).
 WARN_LINE_DEG = (72.0, 102.0)
 
@@ -150,13 +150,13 @@ def odd_proportions(points: Points, angles: Mapping[str, Angle]) -> tuple[Notice
     if across > WARN_ACROSS_MM:
         notes.append(
             f"the knee's centres of femur and tibia lie {across:.0f} mm apart across the leg (usual: less "
-            f"than {WARN_ACROSS_MM:g} mm): a dislocated knee, or a misplaced centre"
+            f"than {WARN_ACROSS_MM:g} mm): a dislocated knee, a misplaced centre, or a bone out of its place"
         )
     jlca = angles["jlca_deg"].measure.value
     if abs(jlca) > WARN_JLCA_DEG:
         notes.append(
-            f"JLCA is {jlca:.0f}° (usual: less than {WARN_JLCA_DEG:g}°): a misplaced condyle, plateau or "
-            "hip centre does that more often than a knee"
+            f"JLCA is {jlca:.0f}° (usual: less than {WARN_JLCA_DEG:g}°): a misplaced landmark, or a bone "
+            "out of its place, does that more often than a knee"
         )
     low, high = WARN_LINE_DEG
     for name, short in (("mldfa_deg", "mLDFA"), ("mpta_deg", "MPTA")):
