@@ -30,6 +30,7 @@ from injectplan.ultrasound.values import Frame
 CELL_MM = 0.9  # vertices nearer than this are one in a still; a pixel is about 0.4 mm
 SUNK_MM = 0.8  # bone is drawn so much lower under cartilage: merged vertices would come through it
 LEGEND_COLUMNS = 6  # the longest names of an ankle, side by side, are as wide as a page
+LEGEND_LETTERS = 240  # side by side on a page, six for a key's patch
 PROBE_COLOUR = (0.35, 0.45, 0.60)
 # Envelopes that would hide what lies inside; the skin alone is drawn, see-through.
 _HIDDEN = ("skin", "subcutaneous_fat", "deep_fascia", "muscle")
@@ -165,10 +166,12 @@ def frame_panel(frame: Frame, *, title: str = "") -> Bytes:
         named_axis.imshow(overlay, interpolation="nearest")
         if steel.any():
             handles.append(Patch(color=NEEDLE_COLOUR, label="needle"))
-        legend_inches = 0.2 + 0.16 * math.ceil(len(handles) / LEGEND_COLUMNS)
+        longest = max((len(str(h.get_label())) for h in handles), default=0)
+        columns = max(1, min(LEGEND_COLUMNS, LEGEND_LETTERS // (longest + 6)))
+        legend_inches = 0.2 + 0.16 * math.ceil(len(handles) / columns)
         inches = 13.2 * 0.47 * height / width + 0.6 + legend_inches
         figure.set_size_inches(13.2, inches)
-        figure.legend(handles=handles, loc="lower center", ncols=LEGEND_COLUMNS, fontsize=7, frameon=False)
+        figure.legend(handles=handles, loc="lower center", ncols=columns, fontsize=7, frameon=False)
         if title:
             figure.suptitle(title, fontsize=10)
         bottom = (legend_inches + 0.1) / inches

@@ -116,6 +116,7 @@ class _Cord:
 
     @classmethod
     def of(cls, start: Floats) -> _Cord:
+        """A cord of its surface's points, (n, 3) in joint coordinates."""
         nodes = start[:: max(1, -(-len(start) // NODES))]
         apart = nodes[:, None, :] - nodes[None, :, :]
         return cls(start, nodes, np.exp(-0.5 * np.einsum("ijk,ijk->ij", apart, apart) / STIFF_MM**2))
