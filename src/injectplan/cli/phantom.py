@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from injectplan.cli._common import DEFAULT, Common, as_json, finish
+from injectplan.cli._common import DEFAULT, Common, as_json, finish, progress
 from injectplan.errors import UsageError
 
 command = App(name="phantom", help="The built-in phantoms, with a closed-form answer beside each.")
@@ -52,6 +52,7 @@ def export(
     set_: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, negative="")] = None,
     echo_times_ms: Annotated[list[float] | None, Parameter(consume_multiple=True, negative="")] = None,
     noise_sd: float = 0.0,
+    tissues: bool = False,
     common: Common = DEFAULT,
 ) -> None:
     """Write a phantom: labels.nrrd, labels.toml, surfaces/, truth.json; with echo times a T2 series too.
@@ -68,8 +69,10 @@ def export(
         Write echoes.nrrd with these echoes, and t2.nii.gz, the true T2 of its cartilage.
     noise_sd
         Rician noise of the echoes; cartilage has 1000 at echo time 0.
+    tissues
+        Write tissues.nrrd and tissues.toml too: a joint with skin, fat, muscles, tendons, vessels and nerves.
     """
-    from injectplan.phantoms import export_phantom, make_phantom, read_parameters
+    from injectplan.phantoms import export_phantom, make_phantom, read_parameters, tissues_of
 
     common.begin()
     if common.out is None:
@@ -77,6 +80,10 @@ def export(
     if not 0.0 <= noise_sd <= 1e6:
         raise UsageError(f"--noise-sd {noise_sd:g}: needs 0 or more")
     phantom = make_phantom(name, read_parameters(name, set_ or ()))
+    whole = None
+    if tissues:
+        with progress(common) as report:
+            whole = tissues_of(phantom, progress=report)
     document = {"schema": 1, "name": name, "truth": phantom.truth}
 
     def table(shown: Console) -> None:
@@ -87,7 +94,8 @@ def export(
 
     def write(folder: Path) -> None:
         export_phantom(
-            phantom, folder, echo_times_ms=echo_times_ms or (), noise_sd=noise_sd, seed=common.seed or 0
-        )
+            phantom, folder, echo_times_ms=echo_times_ms or (), noise_sd=noise_sd, seed=common.seed or 0,
+            tissues=whole,
+        )  # fmt: skip
 
     finish(document, common, by="phantom", table=table, write=write)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from injectplan.phantoms.export import export_phantom
     from injectplan.phantoms.hip import hip_phantom
     from injectplan.phantoms.knee import knee_phantom
+    from injectplan.phantoms.tissues import tissues_of
     from injectplan.phantoms.values import Phantom, Truth
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "phantom_surfaces",
     "phantom_table",
     "read_parameters",
+    "tissues_of",
 ]
 
 __getattr__ = names_on_use(
@@ -51,6 +53,7 @@ __getattr__ = names_on_use(
         "export": ("export_phantom",),
         "hip": ("hip_phantom",),
         "knee": ("knee_phantom",),
+        "tissues": ("tissues_of",),
         "values": ("Phantom", "Truth"),
     },
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from injectplan.documents import SCHEMA
-from injectplan.imaging.values import Surface, Volume
+from injectplan.imaging.values import LabelMap, Surface, Volume
 from injectplan.imaging.volumes import write_labelmap, write_volume
 from injectplan.phantoms.relaxation import multi_echo, relaxation_of
 from injectplan.phantoms.values import Phantom
@@ -22,10 +22,12 @@ def export_phantom(
     echo_times_ms: Sequence[float] = (),
     noise_sd: float = 0.0,
     seed: int = 0,
+    tissues: LabelMap | None = None,
 ) -> None:
     """Write labels.nrrd, labels.toml, surfaces/NAME.ply (RAS mm) and truth.json into an existing folder.
 
-    With echo times also echoes.nrrd, one component each, and t2.nii.gz, the T2 that they were made with.
+    With echo times also echoes.nrrd, one component each, and t2.nii.gz, the T2 that they were made with; with
+    tissues (see `tissues_of`) tissues.nrrd and tissues.toml.
     """
     folder = Path(folder)
     truth = dict(phantom.truth)
@@ -35,15 +37,22 @@ def export_phantom(
         write_volume(folder / "echoes.nrrd", echoes)
         write_volume(folder / "t2.nii.gz", Volume(affine=relaxation.affine, values=relaxation.t2_ms))
         truth |= relaxation.truth
-    write_labelmap(folder / "labels.nrrd", phantom.labelmap)
-    present = set(np.unique(phantom.labelmap.labels).tolist())
-    rows = [f'{v} = "{n}"' for v, n in sorted(phantom.labelmap.names.items()) if v in present]
-    (folder / "labels.toml").write_text("[labels]\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    _write_labels(folder, "labels", phantom.labelmap)
+    if tissues is not None:
+        _write_labels(folder, "tissues", tissues)
     (folder / "surfaces").mkdir(exist_ok=True)
     for name, surface in phantom.surfaces.items():
         _write_ply(folder / "surfaces" / f"{name}.ply", surface)
     text = json.dumps({"schema": SCHEMA, **truth}, indent=2, allow_nan=False)
     (folder / "truth.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_labels(folder: Path, stem: str, labelmap: LabelMap) -> None:
+    """Write a label map and the table that names the values that occur in it."""
+    write_labelmap(folder / f"{stem}.nrrd", labelmap)
+    present = set(np.unique(labelmap.labels).tolist())
+    rows = [f'{v} = "{n}"' for v, n in sorted(labelmap.names.items()) if v in present]
+    (folder / f"{stem}.toml").write_text("[labels]\n" + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _write_ply(path: Path, surface: Surface) -> None:
