@@ -49,9 +49,9 @@ class _Cloud:
         points, weights = [], []
         for count in np.unique(parts):
             here = parts == count
-            spots = _spots(int(count))
-            points.append(np.einsum("sc,tcx->tsx", spots, corners[here]).reshape(-1, 3))
-            weights.append(np.repeat(surface.triangle_areas_mm2[here] / len(spots), len(spots)))
+            shares = spots(int(count))
+            points.append(np.einsum("sc,tcx->tsx", shares, corners[here]).reshape(-1, 3))
+            weights.append(np.repeat(surface.triangle_areas_mm2[here] / len(shares), len(shares)))
         return cls(np.concatenate(points), np.concatenate(weights))
 
     @property
@@ -78,7 +78,7 @@ def points_over(surface: Surface) -> Floats:
     return np.concatenate([surface.vertices_mm, _Cloud.of(surface).points])
 
 
-def _spots(count: int) -> Floats:
+def spots(count: int) -> Floats:
     """Barycentric centres of the count² equal triangles that a triangle splits into, (count², 3)."""
     upright = [(i + 1 / 3, j + 1 / 3) for i in range(count) for j in range(count - i)]
     upside = [(i + 2 / 3, j + 2 / 3) for i in range(count - 1) for j in range(count - 1 - i)]

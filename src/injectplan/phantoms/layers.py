@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from injectplan.anatomy.axes import spots
 from injectplan.frames import Pose
 from injectplan.imaging.values import Surface
 from injectplan.kernels.bvh import nearest_points
@@ -107,11 +108,9 @@ def area_mm2(surface: Surface, inside: Callable[[Floats], Bools], parts: int = 6
     its parts counted by their middles.
     """
     corners = surface.vertices_mm[surface.triangles]
-    upright = [(i + 1 / 3, j + 1 / 3) for i in range(parts) for j in range(parts - i)]
-    upside = [(i + 2 / 3, j + 2 / 3) for i in range(parts - 1) for j in range(parts - 1 - i)]
     share = np.zeros(len(corners))
-    for u, v in np.array(upright + upside) / parts:
-        share += inside((1.0 - u - v) * corners[:, 0] + u * corners[:, 1] + v * corners[:, 2])
+    for a, b, c in spots(parts):
+        share += inside(a * corners[:, 0] + b * corners[:, 1] + c * corners[:, 2])
     return float((surface.triangle_areas_mm2 * share).sum() / parts**2)
 
 
